@@ -1,0 +1,4 @@
+//! POP3
+pub mod command;
+pub mod reply;
+pub mod session;

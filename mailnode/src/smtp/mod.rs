@@ -1,0 +1,4 @@
+//! SMTP
+pub mod command;
+pub mod reply;
+pub mod session;
