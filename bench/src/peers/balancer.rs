@@ -1,0 +1,52 @@
+//! Our balancer, set as like HAProxy's configuration as its own allows.
+//!
+//! It does not know what stands behind. Called by both scenarios.
+
+use std::fmt::Write;
+use std::fs;
+use std::net::SocketAddr;
+use std::path::Path;
+use std::process::Command;
+
+use super::{Peer, our_program};
+use crate::process::{Sign, Step, doing, free_address};
+
+/// How it is set before the greeting nodes, for the line of a figure.
+pub(crate) const SETTINGS: &str =
+    "least-connections,check-200ms-rise-2-fall-2,no-PROXY-header,log-level-warn";
+
+/// Whether the nodes are told who the client is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Header {
+    /// No PROXY header, as for HAProxy and nginx here.
+    None,
+    /// PROXY v2, as a cluster runs.
+    V2,
+}
+
+/// Starts the balancer before the nodes.
+pub(crate) async fn start(dir: &Path, nodes: &[SocketAddr], header: Header) -> Step<Peer> {
+    let address = free_address()?;
+    let config = dir.join("balancer.yaml");
+    doing(config.display(), fs::write(&config, text(address, free_address()?, nodes, header)))?;
+    let mut program = Command::new(our_program("balancer")?);
+    program.args(["run", "--config"]).arg(&config);
+    Peer::start("balancer", dir, &program, address, Sign::Greeting(address)).await
+}
+
+fn text(address: SocketAddr, admin: SocketAddr, nodes: &[SocketAddr], header: Header) -> String {
+    let header = match header {
+        Header::None => "none",
+        Header::V2 => "v2",
+    };
+    let mut text = format!(
+        "admin: {admin}\nlog: {{format: json, level: warn}}\nservices:\n  - name: smtp\n\
+         \x20   listen: [\"{address}\"]\n    mode: least-connections\n    protocol: smtp\n\
+         \x20   proxy_protocol: {header}\n\
+         \x20   health: {{interval: 200ms, timeout: 100ms, rise: 2, fall: 2}}\n    nodes:\n"
+    );
+    for (number, node) in nodes.iter().enumerate() {
+        let _ = writeln!(text, "      - {{name: node{}, address: \"{node}\"}}", number + 1);
+    }
+    text
+}
