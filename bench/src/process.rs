@@ -64,7 +64,8 @@ impl Daemon {
     /// Starts a program in a group of its own, with `DIR/NAME.log` for all it says.
     ///
     /// Should this bench be killed itself, the kernel tells the program with SIGTERM (setpriv is
-    /// part of util-linux, and the program keeps the pid).
+    /// part of util-linux, and the program keeps the pid). Postfix forgets that when it changes
+    /// its user at start: after a SIGKILL of the bench its master stays.
     pub(crate) fn start(name: &str, dir: &Path, program: &Command) -> Step<Self> {
         let log = dir.join(format!("{name}.log"));
         let output = doing(format!("cannot make {}", log.display()), File::create(&log))?;
