@@ -2,6 +2,8 @@
 //! It knows neither mail nor balancing. `balancer` and `mailnode` use it.
 
 pub mod config;
+pub mod listener;
 pub mod logging;
+pub mod proxy_header;
 pub mod shutdown;
 pub mod units;
