@@ -1,9 +1,11 @@
 //! The ground both binaries stand on: settings, sockets, stopping, logs, metrics.
 //! It knows neither mail nor balancing. `balancer` and `mailnode` use it.
 
+pub mod admin;
 pub mod config;
 pub mod listener;
 pub mod logging;
+pub mod metrics;
 pub mod proxy_header;
 pub mod shutdown;
 pub mod units;

@@ -99,13 +99,13 @@ impl<'a> Map<'a> {
     }
 
     /// The map under a key. `None`: it was absent, or was no map and that is noted.
-    pub fn map(&mut self, key: &'static str) -> Option<Map<'a>> {
+    pub fn map(&mut self, key: &'static str) -> Option<Self> {
         let node = self.take(key)?;
         self.nested(node, join(&self.path, key))
     }
 
     /// The maps of a list; absent is empty. An element that is no map is noted and left out.
-    pub fn maps(&mut self, key: &'static str) -> Vec<Map<'a>> {
+    pub fn maps(&mut self, key: &'static str) -> Vec<Self> {
         let Some(node) = self.take(key) else { return Vec::new() };
         let path = join(&self.path, key);
         let elements = match node.kind {
@@ -172,7 +172,7 @@ impl<'a> Map<'a> {
         None
     }
 
-    fn nested(&self, node: Node, path: String) -> Option<Map<'a>> {
+    fn nested(&self, node: Node, path: String) -> Option<Self> {
         match node.kind {
             Kind::Map(entries) => Some(Map::new(self.source, path, node.position, entries)),
             Kind::List(_) | Kind::Scalar { .. } => {

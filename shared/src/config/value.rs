@@ -39,7 +39,7 @@ impl Value for String {
 
 impl Value for bool {
     const ALLOWED: &'static str = "true, false";
-    const QUOTED: bool = false;
+    const QUOTED: Self = false;
 
     fn parse(text: &str) -> Option<Self> {
         match text {
