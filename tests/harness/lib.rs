@@ -1,1 +1,31 @@
-//! placeholder
+//! What every test stands on: real processes, real sockets, and two small mail clients.
+//! It does not know how balancer and mailnode work inside; the files of `tests/` call it.
+//!
+//! - [`Cluster`] starts N nodes and a balancer in a directory of their own, gone on drop.
+//! - [`SmtpClient`] and [`Pop3Client`] speak as a client does and say what they saw.
+//! - [`script`] plays dialogues written as `C:` and `S:` lines.
+//! - [`wait_until`] is the only place that waits for something to become true.
+
+pub mod cluster;
+pub mod http;
+pub mod line;
+pub mod message;
+pub mod metrics;
+pub mod pop3_client;
+pub mod ports;
+pub mod process;
+pub mod program;
+pub mod proxy_header;
+pub mod script;
+pub mod smtp_client;
+pub mod source;
+pub mod wait;
+pub mod yaml;
+
+pub use cluster::{ALICE, BOB, Cluster, Plan, User};
+pub use message::{message, of_size, stored_as};
+pub use metrics::Metrics;
+pub use pop3_client::Pop3Client;
+pub use program::{Finished, run};
+pub use smtp_client::{Reply, SmtpClient};
+pub use wait::{MOMENT, wait_until};
