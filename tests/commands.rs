@@ -131,10 +131,12 @@ fn a_wrong_file_names_line_column_key_and_remedy() {
         .replace("hostname:", "hostnam:");
     let path = directory.path().join("broken.yaml");
     fs::write(&path, &broken).expect("a file");
+    let (everywhere, in_nodes) = ([("hostnam", 2), ("log.format", 11)], ("plain_text_login", 6));
     for verbs in [&["setup"][..], &["check"], &["run"], &["user", "list"]] {
         let finished = administer(&path, verbs, "").exits(64);
         let said = format!("{}{}", finished.text(), finished.stderr);
-        for (key, line) in [("plain_text_login", 6), ("hostnam", 2), ("log.format", 11)] {
+        let is_node = ["check", "run"].contains(&verbs[0]);
+        for (key, line) in everywhere.into_iter().chain(is_node.then_some(in_nodes)) {
             let place = format!("{}:{line}:", path.display());
             let told = said.lines().any(|told| told.contains(&place) && told.contains(key));
             assert!(told, "{verbs:?}: nothing of {key} at {place}\n{said}");

@@ -9,7 +9,7 @@ use harness::proxy_header;
 use harness::{ALICE, BOB, Cluster, MOMENT, Pop3Client, SmtpClient, message, of_size, wait_until};
 
 /// Small limits, so that they are met quickly.
-const LIMITS: &str = "limits: {message_bytes_max: 64 KiB, recipients_max: 3}\n";
+const LIMITS: &str = "limits: {message_bytes_max: 64 KiB, recipients_max: 100}\n";
 
 #[test]
 fn nobody_relays() {
@@ -73,19 +73,22 @@ fn a_message_over_the_limit_is_refused_at_its_announcement_and_at_its_end() {
 #[test]
 fn recipients_over_the_limit_are_put_off() {
     let cluster = small();
-    for name in ["c", "d", "e"] {
-        let address = format!("{name}@example.test");
-        cluster.mailnode(&["user", "add", &address], "a-long-password").exits(0);
+    // RFC 5321 §4.5.3.1.8: a hundred have to be taken, so no lower limit can be set.
+    let aliases: Vec<_> = (0..100).map(|number| format!("alias{number}@example.test")).collect();
+    for alias in &aliases {
+        cluster.mailnode(&["alias", "add", alias, ALICE.address], "").exits(0);
     }
     let mut client = SmtpClient::hello(cluster.smtp());
     client.say("MAIL FROM:<a@example.net>").is(250);
-    for name in ["c", "d", "e"] {
-        client.say(&format!("RCPT TO:<{name}@example.test>")).is(250);
+    for alias in &aliases {
+        client.say(&format!("RCPT TO:<{alias}>")).is(250);
     }
-    client.say(&format!("RCPT TO:<{}>", ALICE.address)).begins("452 4.5.3");
+    client.say(&format!("RCPT TO:<{}>", BOB.address)).begins("452 4.5.3");
     client.say("DATA").is(354);
-    client.say("Subject: to three\r\n\r\n.").is(250);
+    client.say("Subject: to a hundred\r\n\r\n.").is(250);
     client.quit();
+    assert_eq!(cluster.read_all(ALICE).len(), 1, "one mailbox, one copy");
+    assert_eq!(cluster.read_all(BOB).len(), 0);
 }
 
 #[test]
