@@ -1,5 +1,30 @@
-//! A mail node.
+//! A mail node: one of N equal servers over one SQL database and one file store.
+//! It knows nothing of balancing but the PROXY header that tells who the client is.
+//!
+//! | room | what it is |
+//! | --- | --- |
+//! | [`mail`] | what mail *is*: addresses, envelopes, ids; values only |
+//! | [`smtp`], [`pop3`] | a protocol each: `command`, `session` and `reply` are pure, `mod` lives |
+//! | [`wire`] | the only place that touches a client's socket |
+//! | [`auth`], [`delivery`], [`spool`], [`journal`] | logins; the promise behind 250; local temp; event log |
+//! | [`store`] | the only door to what is kept |
+//! | [`node`], [`condition`] | the door for connections; how the node is |
+//! | [`commands`] | what the command line does, a file per verb |
+
+pub mod auth;
+pub mod clock;
+pub mod commands;
+pub mod condition;
+pub mod config;
+mod crash;
+pub mod delivery;
+pub mod journal;
 pub mod mail;
+pub mod metrics;
+pub mod node;
 pub mod pop3;
+pub mod process;
 pub mod smtp;
+pub mod spool;
+pub mod store;
 pub mod wire;

@@ -8,8 +8,9 @@ pub mod ids;
 pub mod secret;
 
 pub use address::{AddressFault, EmailAddress};
-pub use envelope::{
-    Destination, Envelope, Greeting, MailboxId, Origin, Recipient, ReversePath,
-};
+pub use envelope::{Destination, Envelope, Greeting, MailboxId, Origin, Recipient, ReversePath};
 pub use ids::{DeliveryId, Guid, Identities, Uid};
 pub use secret::Secret;
+
+/// The mailbox every account has, where mail arrives (RFC 9051 §5.1).
+pub const INBOX: &str = "INBOX";

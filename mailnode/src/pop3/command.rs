@@ -71,7 +71,7 @@ impl Command {
             "TOP" => match words[..] {
                 [of, lines] => Ok(Self::Top {
                     number: number(&[of])?,
-                    lines: lines.parse().or(wrong("it is TOP message lines"))?,
+                    lines: lines.parse().or_else(|_| wrong("it is TOP message lines"))?,
                 }),
                 _ => wrong("it is TOP message lines"),
             },
@@ -91,7 +91,7 @@ fn wrong<T>(what: &'static str) -> Result<T, CommandFault> {
 
 fn number(words: &[&str]) -> Result<usize, CommandFault> {
     match words {
-        [word] => word.parse().or(wrong("a message number belongs after it")),
+        [word] => word.parse().or_else(|_| wrong("a message number belongs after it")),
         _ => wrong("one message number belongs after it"),
     }
 }

@@ -1,4 +1,238 @@
-//! POP3
+//! Maildrops (RFC 1939): the life of one connection.
+//! It does not know what a command means; the session decides, each arm here does one thing for it.
+
 pub mod command;
 pub mod reply;
 pub mod session;
+
+use std::io;
+
+use crate::auth::Verdict;
+use crate::mail::{Guid, MailboxId, Secret, Uid};
+use crate::metrics::{self, Protocol};
+use crate::node::Node;
+use crate::store::{Listed, StoreError};
+use crate::wire::dot::DotWriter;
+use crate::wire::{Line, Wire, WireError};
+
+use self::reply::Reply;
+use self::session::{Heard, LoginAnswer, Maildrop, Message, Session, Step};
+
+/// A message is read and sent in pieces of this size: what a download holds in memory.
+const PIECE_BYTES: usize = 64 * 1024;
+
+/// The whole life of one POP3 connection, from the greeting on.
+///
+/// # Errors
+/// How the wire broke; the client was told what could still be told.
+pub async fn serve(wire: &mut Wire, node: &Node) -> Result<(), WireError> {
+    let (mut session, greeting) = Session::greet(&node.pop3);
+    let mut step = Step::Say(greeting);
+    loop {
+        (session, step) = match step {
+            Step::Say(reply) => {
+                say(wire, &reply).await?;
+                hear(wire, session, node).await?
+            }
+            Step::CheckLogin { user, password } => {
+                session.login_checked(log_in(&user, password, node).await)
+            }
+            Step::Send { message, body_lines } => {
+                send(wire, message, body_lines, node).await?;
+                hear(wire, session, node).await?
+            }
+            Step::Remove(mailbox, uids) => session.removed(remove(mailbox, uids, node).await),
+            Step::Close(reply) => return say(wire, &reply).await,
+        };
+    }
+}
+
+/// Reads the next line and lets the session hear it.
+async fn hear<'p>(
+    wire: &mut Wire,
+    session: Session<'p>,
+    node: &Node,
+) -> Result<(Session<'p>, Step), WireError> {
+    let line = match wire.line(node.limits.command_line_bytes_max).await {
+        Err(error) => return Err(tell_why(wire, error).await),
+        Ok(line) => line,
+    };
+    let text = match &line {
+        Line::Whole(bytes) => std::str::from_utf8(bytes).ok(),
+        Line::TooLong => None,
+    };
+    let is_text = |text: &&str| !text.contains(|c: char| c.is_control() && c != '\t');
+    Ok(session.hear(text.filter(is_text).map_or(Heard::NoText, Heard::Line)))
+}
+
+async fn say(wire: &mut Wire, reply: &Reply) -> Result<(), WireError> {
+    wire.say(reply.to_wire().as_bytes()).await
+}
+
+async fn log_in(user: &str, password: Secret, node: &Node) -> LoginAnswer {
+    let (answer, result) = match open(user, password, node).await {
+        Ok(Some(maildrop)) => (LoginAnswer::Opened(maildrop), "right"),
+        Ok(None) => {
+            tracing::info!(user, "wrong login");
+            (LoginAnswer::Wrong, "wrong")
+        }
+        Err(error) => {
+            tracing::warn!(user, %error, "a login could not be checked or a maildrop opened");
+            (LoginAnswer::Trouble, "trouble")
+        }
+    };
+    metrics::login(Protocol::Pop3, result);
+    answer
+}
+
+/// Checks a login and opens the maildrop. A store that is away is trouble here already: a client
+/// must not be shown messages that it cannot read, nor an empty maildrop.
+async fn open(user: &str, password: Secret, node: &Node) -> Result<Option<Maildrop>, StoreError> {
+    let Verdict::Right(mailbox) = node.authority.check(user, password).await? else {
+        return Ok(None);
+    };
+    node.store.files().check().await?;
+    let rows = node.store.list(mailbox).await?;
+    let message = |row: Listed| Message {
+        uid: Uid(row.uid),
+        guid: Guid(row.guid),
+        octets: row.octets,
+        file: row.file,
+    };
+    Ok(Some(Maildrop { mailbox, messages: rows.into_iter().map(message).collect() }))
+}
+
+/// Removes what was marked. True: all of it is gone.
+async fn remove(mailbox: MailboxId, uids: Vec<Uid>, node: &Node) -> bool {
+    match node.store.remove(mailbox, uids).await {
+        Ok(removed) => {
+            metrics::removed(removed);
+            true
+        }
+        Err(error) => {
+            tracing::warn!(%error, "messages could not be removed");
+            false
+        }
+    }
+}
+
+/// Sends a message, or its header and some lines of its body, dots put on (RFC 1939 §3, §5, §7).
+/// What goes wrong before its first octet is a reply; after that only a broken connection tells
+/// the client that what it has is not the message.
+async fn send(
+    wire: &mut Wire,
+    message: Message,
+    body_lines: Option<u64>,
+    node: &Node,
+) -> Result<(), WireError> {
+    let files = node.store.files();
+    let unreadable = |error: StoreError| {
+        tracing::error!(file = message.file, %error, "a message cannot be read");
+        error
+    };
+    let first = async { files.read(files.open(message.file.clone()).await?, PIECE_BYTES).await };
+    let Ok((mut file, mut piece)) = first.await.map_err(unreadable) else {
+        return say(wire, &Reply::trouble()).await;
+    };
+    say(wire, &Reply::message_follows(message.octets)).await?;
+    let mut top = Top { body_lines, in_body: false, line_empty: true };
+    let mut writer = DotWriter::new();
+    let mut out = Vec::with_capacity(PIECE_BYTES + PIECE_BYTES / 64);
+    while !piece.is_empty() {
+        let wanted = top.take(&piece);
+        writer.feed(&piece[..wanted], &mut out);
+        wire.say(&out).await?;
+        out.clear();
+        if wanted < piece.len() || piece.len() < PIECE_BYTES {
+            break;
+        }
+        let read = files.read(file, PIECE_BYTES).await.map_err(unreadable);
+        (file, piece) = read.map_err(|error| WireError::Broken(io::Error::other(error)))?;
+    }
+    writer.end(&mut out);
+    metrics::retrieved();
+    wire.say(&out).await
+}
+
+/// How far TOP has got: the header, the empty line after it, then lines of the body.
+struct Top {
+    /// Lines of the body still wanted; `None`: all.
+    body_lines: Option<u64>,
+    in_body: bool,
+    /// Nothing but a CR stands in the line so far.
+    line_empty: bool,
+}
+
+impl Top {
+    /// How many octets of the next piece are wanted; fewer than all of them: it ends there.
+    fn take(&mut self, piece: &[u8]) -> usize {
+        let Some(left) = &mut self.body_lines else { return piece.len() };
+        for (at, byte) in piece.iter().enumerate() {
+            if self.in_body && *left == 0 {
+                return at;
+            }
+            match byte {
+                b'\n' if self.in_body => *left -= 1,
+                b'\n' => {
+                    self.in_body = self.line_empty;
+                    self.line_empty = true;
+                }
+                b'\r' => {}
+                _ => self.line_empty = false,
+            }
+        }
+        piece.len()
+    }
+}
+
+/// Says goodbye for a reason the client should know, if there still is a client; hands it on.
+async fn tell_why(wire: &mut Wire, error: WireError) -> WireError {
+    let reply = match error {
+        WireError::Stopping => Reply::shutting_down(),
+        WireError::TooSlow => Reply::too_slow(),
+        WireError::EndlessLine => Reply::wrong_line(),
+        WireError::Closed | WireError::Broken(_) | WireError::ProxyHeader(_) => return error,
+    };
+    say(wire, &reply).await.err().unwrap_or(error)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn top(message: &[u8], lines: u64, piece: usize) -> Vec<u8> {
+        let mut top = Top { body_lines: Some(lines), in_body: false, line_empty: true };
+        let mut out = Vec::new();
+        for piece in message.chunks(piece) {
+            let wanted = top.take(piece);
+            out.extend_from_slice(&piece[..wanted]);
+            if wanted < piece.len() {
+                break;
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn top_is_the_header_its_empty_line_and_some_lines() {
+        let message = b"A: 1\r\nB: 2\r\n\r\none\r\n\r\ntwo\r\n";
+        for piece in [1, 2, 5, 100] {
+            assert_eq!(top(message, 0, piece), b"A: 1\r\nB: 2\r\n\r\n");
+            assert_eq!(top(message, 2, piece), b"A: 1\r\nB: 2\r\n\r\none\r\n\r\n");
+            assert_eq!(top(message, 9, piece), message);
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn top_is_a_prefix_whatever_the_pieces(
+            message in "([a\\r\\n]{0,5}\r\n){0,8}", lines in 0u64..5, piece in 1usize..9
+        ) {
+            let message = message.as_bytes();
+            let whole = top(message, lines, message.len().max(1));
+            prop_assert!(message.starts_with(&whole));
+            prop_assert_eq!(top(message, lines, piece), whole);
+        }
+    }
+}

@@ -205,10 +205,7 @@ mod tests {
         assert_eq!(to("RCPT TO:<@a.test,@b.test:bob@c.test>"), "bob@c.test");
         assert_eq!(to("RCPT TO:<\"a>b\"@c.test>"), "\"a>b\"@c.test");
         assert_eq!(to("RCPT TO:<\"u@evil.test\"@c.test>"), "\"u@evil.test\"@c.test");
-        assert_eq!(
-            Command::parse("RCPT TO:<Postmaster>"),
-            Ok(Command::Rcpt(Target::Postmaster))
-        );
+        assert_eq!(Command::parse("RCPT TO:<Postmaster>"), Ok(Command::Rcpt(Target::Postmaster)));
         for wrong in [
             "RCPT TO:bob@c.test",
             "RCPT TO:<bob@c.test",

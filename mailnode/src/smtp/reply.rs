@@ -137,7 +137,11 @@ impl Reply {
     /// The address is none.
     pub fn wrong_address(fault: AddressFault) -> Self {
         let enhanced = if fault == AddressFault::NotAscii { "5.6.7" } else { "5.1.3" };
-        Self::new(if fault == AddressFault::NotAscii { 553 } else { 501 }, enhanced, fault.to_string())
+        Self::new(
+            if fault == AddressFault::NotAscii { 553 } else { 501 },
+            enhanced,
+            fault.to_string(),
+        )
     }
 
     /// A command line over the limit.

@@ -2,7 +2,9 @@
 //! It does not know sockets, the clock or the database: `smtp::serve` does what each step asks
 //! and tells the outcome.
 
-use crate::mail::{DeliveryId, Destination, EmailAddress, Envelope, Greeting, Recipient, ReversePath};
+use crate::mail::{
+    DeliveryId, Destination, EmailAddress, Envelope, Greeting, Recipient, ReversePath,
+};
 use crate::wire::line;
 
 use super::command::{Command, CommandFault, Target};

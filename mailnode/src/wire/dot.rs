@@ -213,8 +213,18 @@ mod tests {
     #[test]
     fn nothing_else_ends_a_message() {
         for ending in [
-            &b"\n.\n"[..], b"\n.\r\n", b"\r.\r", b"\r.\n", b"\n.\r", b"\r\n.\n", b"\r.\r\n",
-            b"\r\n.\r", b"\r\n\0.\r\n", b"\r\n.\r\r\n", b"\r\n.\r\r\r\n", b"\r\n.\0\r\n",
+            &b"\n.\n"[..],
+            b"\n.\r\n",
+            b"\r.\r",
+            b"\r.\n",
+            b"\n.\r",
+            b"\r\n.\n",
+            b"\r.\r\n",
+            b"\r\n.\r",
+            b"\r\n\0.\r\n",
+            b"\r\n.\r\r\n",
+            b"\r\n.\r\r\r\n",
+            b"\r\n.\0\r\n",
         ] {
             let mut input = b"x".to_vec();
             input.extend_from_slice(ending);

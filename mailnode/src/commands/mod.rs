@@ -1,0 +1,218 @@
+//! What the command line does: a file per verb.
+//! It does not know how things are done; each verb asks the room that does.
+
+mod accounts;
+mod check;
+mod run;
+mod setup;
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
+use shared::config::Faults;
+
+use crate::auth::PasswordFault;
+use crate::config::StoreConfig;
+use crate::mail::{AddressFault, EmailAddress};
+use crate::store::{Store, StoreError};
+
+/// Mail node: one of N equal mail servers over one SQL database and one file store.
+#[derive(Debug, Parser)]
+#[command(name = "mailnode", version, max_term_width = 100)]
+pub struct CommandLine {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Args)]
+struct Config {
+    /// The settings file.
+    #[arg(long, value_name = "FILE", global = true, default_value = "/etc/mailnode/mailnode.yaml")]
+    config: PathBuf,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Run a node until SIGTERM or SIGINT
+    Run(Config),
+    /// Test everything that has to be right for a node to run, and print every fault at once
+    Check(Config),
+    /// Make the cluster: tables, cluster id, the markers of the file store
+    Setup {
+        #[command(flatten)]
+        config: Config,
+        /// Give a database that knows a cluster a new store, or a store that has one a new database
+        #[arg(long)]
+        adopt: bool,
+    },
+    /// Take away files that belong to nobody, now
+    Sweep(Config),
+    /// Domains whose mail is taken
+    Domain {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        action: DomainAction,
+    },
+    /// Users, each with a mailbox
+    User {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        action: UserAction,
+    },
+    /// Addresses whose mail goes to other addresses
+    Alias {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        action: AliasAction,
+    },
+    /// Print a completion script for a shell
+    Completions {
+        /// The shell
+        shell: Shell,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DomainAction {
+    /// Take mail for a domain
+    Add { domain: String },
+    /// List all domains
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Take no more mail for a domain; it must be empty
+    Remove { domain: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum UserAction {
+    /// Add users; the password, the same for all of them, is one line of standard input
+    Add {
+        #[arg(required = true, value_name = "ADDRESS")]
+        addresses: Vec<String>,
+    },
+    /// List all users
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Change a password, which is one line of standard input
+    Password { address: String },
+    /// Remove a user and all mail
+    Remove { address: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum AliasAction {
+    /// Send the mail of ALIAS to TARGET
+    Add { alias: String, target: String },
+    /// List all aliases
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Send it there no longer
+    Remove { alias: String, target: String },
+}
+
+/// Why a command failed; the kind decides the exit code.
+#[derive(Debug, thiserror::Error)]
+pub enum CommandError {
+    /// The settings file is faulty: exit 64.
+    #[error("{0}")]
+    Config(#[from] Faults),
+    /// Any other reason: exit 1.
+    #[error("{0}")]
+    Failed(String),
+}
+
+impl CommandError {
+    /// The process's exit code.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::Config(_) => 64,
+            Self::Failed(_) => 1,
+        }
+    }
+
+    fn failed(what: &str, error: impl std::fmt::Display) -> Self {
+        Self::Failed(format!("{what}: {error}"))
+    }
+}
+
+impl From<StoreError> for CommandError {
+    fn from(error: StoreError) -> Self {
+        Self::Failed(error.to_string())
+    }
+}
+
+impl From<PasswordFault> for CommandError {
+    fn from(fault: PasswordFault) -> Self {
+        Self::Failed(fault.to_string())
+    }
+}
+
+/// Does what the command line says.
+///
+/// # Errors
+/// Why it could not be done.
+pub async fn obey(line: CommandLine) -> Result<(), CommandError> {
+    match line.verb {
+        Verb::Run(Config { config }) => run::run(&config).await,
+        Verb::Check(Config { config }) => check::check(&config).await,
+        Verb::Setup { config: Config { config }, adopt } => setup::setup(&config, adopt).await,
+        Verb::Sweep(Config { config }) => setup::sweep(&config).await,
+        Verb::Domain { config, action } => {
+            let store = open(&config).await?;
+            match action {
+                DomainAction::Add { domain } => accounts::add_domain(&store, &domain).await,
+                DomainAction::List { json } => accounts::list_domains(&store, json).await,
+                DomainAction::Remove { domain } => accounts::remove_domain(&store, &domain).await,
+            }
+        }
+        Verb::User { config, action } => {
+            let store = open(&config).await?;
+            match action {
+                UserAction::Add { addresses } => accounts::add_users(&store, &addresses).await,
+                UserAction::List { json } => accounts::list_users(&store, json).await,
+                UserAction::Password { address } => accounts::set_password(&store, &address).await,
+                UserAction::Remove { address } => accounts::remove_user(&store, &address).await,
+            }
+        }
+        Verb::Alias { config, action } => {
+            let store = open(&config).await?;
+            match action {
+                AliasAction::Add { alias, target } => {
+                    accounts::add_alias(&store, &alias, &target).await
+                }
+                AliasAction::List { json } => accounts::list_aliases(&store, json).await,
+                AliasAction::Remove { alias, target } => {
+                    accounts::remove_alias(&store, &alias, &target).await
+                }
+            }
+        }
+        Verb::Completions { shell } => {
+            let mut command = <CommandLine as clap::CommandFactory>::command();
+            clap_complete::generate(shell, &mut command, "mailnode", &mut std::io::stdout());
+            Ok(())
+        }
+    }
+}
+
+async fn open(config: &Config) -> Result<Store, CommandError> {
+    let config = StoreConfig::read(&config.config)?;
+    Ok(Store::open(&config.database, &config.mail, config.sweep.orphan_age).await?)
+}
+
+fn address(text: &str) -> Result<EmailAddress, CommandError> {
+    let wrong = |fault: AddressFault| CommandError::failed(&format!("`{text}`"), fault);
+    EmailAddress::parse(text).map_err(wrong)
+}

@@ -1,0 +1,145 @@
+//! What every connection of a node may use, and the door: who is let in, as whom.
+//! It does not know protocols beyond their names; `run` builds it, the listeners call [`welcome`].
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use ipnet::IpNet;
+use shared::listener::{Accepted, AddressLimit};
+use shared::proxy_header::Source;
+use shared::shutdown::Stop;
+
+use crate::auth::Authority;
+use crate::condition::Condition;
+use crate::config::Limits;
+use crate::delivery::Deliveries;
+use crate::mail::Origin;
+use crate::metrics::{self, Protocol};
+use crate::spool::Temp;
+use crate::store::Store;
+use crate::wire::{Wire, WireError};
+use crate::{pop3, smtp};
+
+/// One running node.
+#[derive(Debug)]
+pub struct Node {
+    /// What SMTP sessions go by.
+    pub smtp: smtp::session::Policy,
+    /// What POP3 sessions go by.
+    pub pop3: pop3::session::Policy,
+    /// Limits of all connections.
+    pub limits: Limits,
+    /// From here, and only from here, a connection begins with a PROXY header.
+    pub balancers: Vec<IpNet>,
+    /// Connections per client address.
+    pub addresses: AddressLimit,
+    /// What is kept.
+    pub store: Store,
+    /// Who may log in.
+    pub authority: Authority,
+    /// How mail is taken.
+    pub deliveries: Deliveries,
+    /// Messages on their way.
+    pub temp: Temp,
+    /// How the node is.
+    pub condition: Arc<Condition>,
+    /// The wish to end.
+    pub stop: Stop,
+}
+
+/// The whole life of one client connection: who is it, is there room, then the protocol.
+pub async fn welcome(accepted: Accepted, protocol: Protocol, node: Arc<Node>) {
+    let Accepted { stream, peer, permit: _permit } = accepted;
+    let _guest = node.stop.guest();
+    let _open = metrics::connected(protocol);
+    let patience = match protocol {
+        Protocol::Smtp => node.limits.smtp_patience,
+        Protocol::Pop3 => node.limits.pop3_patience,
+    };
+    let mut wire = Wire::new(stream, patience, node.stop.clone());
+    let (probe, served) = match guest(&mut wire, peer, protocol, &node).await {
+        Ok(guest) => (guest.probe, serve(&mut wire, guest, protocol, &node).await),
+        Err(error) => (false, Err(error)),
+    };
+    metrics::session_ended(protocol, if probe { "probe" } else { end(&served) });
+    if let Err(error) = served {
+        tracing::debug!(%peer, protocol = protocol.name(), %error, "a connection ended early");
+    }
+    wire.close().await;
+}
+
+/// How a connection ended, in a word.
+fn end(served: &Result<(), WireError>) -> &'static str {
+    match served {
+        Ok(()) => "orderly",
+        Err(WireError::Closed) => "client_closed",
+        Err(WireError::TooSlow) => "too_slow",
+        Err(WireError::Stopping) => "stopping",
+        Err(WireError::Broken(_)) => "broken",
+        Err(WireError::ProxyHeader(_)) => "proxy_header",
+        Err(WireError::EndlessLine) => "endless_line",
+    }
+}
+
+async fn serve(
+    wire: &mut Wire,
+    guest: Guest,
+    protocol: Protocol,
+    node: &Node,
+) -> Result<(), WireError> {
+    let client = guest.client;
+    let room = node.addresses.admit(client);
+    if room.is_none() && !guest.probe {
+        let refusal = match protocol {
+            Protocol::Smtp => {
+                smtp::reply::Reply::too_many_connections(&node.smtp.hostname).to_wire()
+            }
+            Protocol::Pop3 => pop3::reply::Reply::too_many_connections().to_wire(),
+        };
+        return wire.say(refusal.as_bytes()).await;
+    }
+    match protocol {
+        Protocol::Smtp => smtp::serve(wire, Origin { client }, node).await,
+        Protocol::Pop3 => pop3::serve(wire, node).await,
+    }
+}
+
+/// Who stands at the door.
+#[derive(Debug, Clone, Copy)]
+struct Guest {
+    client: IpAddr,
+    /// A balancer of its own accord (PROXY LOCAL), to see whether somebody is here.
+    probe: bool,
+}
+
+/// Who the client is: behind a balancer its PROXY header says so.
+///
+/// An address from such a header is never trusted more than any other.
+async fn guest(
+    wire: &mut Wire,
+    peer: SocketAddr,
+    protocol: Protocol,
+    node: &Node,
+) -> Result<Guest, WireError> {
+    let peer = peer.ip().to_canonical();
+    if !node.balancers.iter().any(|network| network.contains(&peer)) {
+        return Ok(Guest { client: peer, probe: false });
+    }
+    match wire.proxy_header().await {
+        Ok(Source::Proxied { client, .. }) => {
+            Ok(Guest { client: client.ip().to_canonical(), probe: false })
+        }
+        Ok(Source::Local) => Ok(Guest { client: peer, probe: true }),
+        Err(WireError::ProxyHeader(what)) => {
+            // The most common mistake of all: the balancer's `proxy_protocol` and the node's
+            // `proxy_protocol_from` do not agree. Say it where it is looked for.
+            tracing::warn!(
+                %peer, protocol = protocol.name(), what,
+                "no PROXY header from an address of proxy_protocol_from: is proxy_protocol set \
+                 for this service in the balancer?"
+            );
+            Err(WireError::ProxyHeader(what))
+        }
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,88 @@
+//! The only door to what is kept: rows in SQL, messages in files. Each question a connection may
+//! ask is one method of [`Store`].
+//! It does not know any protocol, nor who asks; every error here is temporary trouble to a client.
+
+mod accounts;
+mod database;
+mod domains;
+mod error;
+mod files;
+mod messages;
+mod nodes;
+mod setup;
+mod sweep;
+mod writer;
+
+use std::path::Path;
+use std::time::Duration;
+
+use sqlx::sqlite::SqliteConnection;
+
+pub use accounts::{Found, Login, User};
+pub use database::{Database, DatabaseUrl};
+pub use domains::{Alias, Domain};
+pub use error::StoreError;
+pub use files::{Draft, FileStore, Kept, MARKER};
+pub use messages::{Delivery, Listed, NewMessage};
+pub use nodes::{HEARTBEAT_INTERVAL, NodeRow};
+pub use setup::{SetUp, set_up};
+pub use sweep::Swept;
+
+/// Database and file store of one cluster.
+#[derive(Debug, Clone)]
+pub struct Store {
+    database: Database,
+    files: FileStore,
+    cluster: String,
+    commit_patience: Duration,
+}
+
+impl Store {
+    /// Opens the database of a cluster that was set up. Of the file store only its path is taken:
+    /// it may be away now and come back.
+    ///
+    /// `orphan_age`: how old a file without a row must be to be swept; no commit begins for one
+    /// that is half as old.
+    ///
+    /// # Errors
+    /// The database is missing, not set up, or of another version; the text says the remedy.
+    pub async fn open(
+        url: &DatabaseUrl,
+        mail_root: &Path,
+        orphan_age: Duration,
+    ) -> Result<Self, StoreError> {
+        let database = Database::open(url).await?;
+        let cluster = setup::cluster(&database).await?.ok_or_else(|| {
+            StoreError::Schema("it was not set up to its end: run `mailnode setup`".to_owned())
+        })?;
+        let files = FileStore::new(mail_root, &cluster);
+        let commit_patience = writer::CHANGE_PATIENCE.min(orphan_age / 4);
+        Ok(Self { database, files, cluster, commit_patience })
+    }
+
+    /// The cluster's id.
+    pub fn cluster(&self) -> &str {
+        &self.cluster
+    }
+
+    /// The messages' files.
+    pub fn files(&self) -> &FileStore {
+        &self.files
+    }
+
+    /// Whether the database answers.
+    ///
+    /// # Errors
+    /// What it said instead.
+    pub async fn check_database(&self) -> Result<(), StoreError> {
+        self.database.check().await
+    }
+
+    async fn change<T, F>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: for<'c> FnOnce(&'c mut SqliteConnection) -> writer::Work<'c, T> + Send + 'static,
+    {
+        self.database.writer().change(work).await
+    }
+}
