@@ -1,5 +1,5 @@
-//! This machine's time, asked in one place. Leases and heartbeats do not go by it (the database's
-//! clock decides those); names, dates in mail and log lines do.
+//! This machine's time, asked in one place. It does not know what it is asked for: names, dates in
+//! mail and log lines go by it; leases and heartbeats go by the database's clock.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -14,6 +14,8 @@ use crate::store::{FileStore, Store, StoreError};
 
 /// How often the parts are looked at.
 const INTERVAL: Duration = Duration::from_secs(1);
+/// A part that takes longer to answer is not well: a hung mount answers never.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// What was seen last.
 #[derive(Debug, Default)]
@@ -44,8 +46,11 @@ impl Condition {
 
     /// Looks at every part once.
     pub async fn look(&self, store: &Store, logs: &FileStore) {
-        let (database, mail, logs) =
-            tokio::join!(store.check_database(), store.files().check(), logs.check());
+        let (database, mail, logs) = tokio::join!(
+            in_time("the database", store.check_database()),
+            in_time("the mail store", store.files().check()),
+            in_time("the log store", logs.check()),
+        );
         self.takes_mail.store(database.is_ok() && mail.is_ok(), Ordering::Relaxed);
         let mut faults = Vec::new();
         for (part, outcome) in
@@ -68,6 +73,13 @@ impl Condition {
             }
         }
     }
+}
+
+async fn in_time(
+    part: &'static str,
+    check: impl Future<Output = Result<(), StoreError>>,
+) -> Result<(), StoreError> {
+    tokio::time::timeout(PATIENCE, check).await.unwrap_or(Err(StoreError::Late(part)))
 }
 
 /// Looks again and again until the stop.

@@ -1,5 +1,6 @@
 //! Places where a test can have the node die, as a power cut would have it: no drop, no flush.
-//! It does not exist in release builds: there the function is empty.
+//! It does not know what
+//! is lost then; in release builds the function is empty.
 
 /// Dies here if the environment's `MAILNODE_CRASH` names this place (debug builds only).
 #[cfg(debug_assertions)]

@@ -6,7 +6,8 @@
 //! | [`mail`] | what mail *is*: addresses, envelopes, ids; values only |
 //! | [`smtp`], [`pop3`] | a protocol each: `command`, `session` and `reply` are pure, `mod` lives |
 //! | [`wire`] | the only place that touches a client's socket |
-//! | [`auth`], [`delivery`], [`spool`], [`journal`] | logins; the promise behind 250; local temp; event log |
+//! | [`auth`], [`delivery`] | logins; the promise behind 250 |
+//! | [`spool`], [`journal`] | local temp; the event log |
 //! | [`store`] | the only door to what is kept |
 //! | [`node`], [`condition`] | the door for connections; how the node is |
 //! | [`commands`] | what the command line does, a file per verb |

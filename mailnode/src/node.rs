@@ -7,7 +7,7 @@ use std::sync::Arc;
 use ipnet::IpNet;
 use shared::listener::{Accepted, AddressLimit};
 use shared::proxy_header::Source;
-use shared::shutdown::Stop;
+use shared::shutdown::{Guest, Stop};
 
 use crate::auth::Authority;
 use crate::condition::Condition;
@@ -48,17 +48,18 @@ pub struct Node {
 }
 
 /// The whole life of one client connection: who is it, is there room, then the protocol.
-pub async fn welcome(accepted: Accepted, protocol: Protocol, node: Arc<Node>) {
+///
+/// `guest` keeps a stop waiting until the client has left.
+pub async fn welcome(accepted: Accepted, protocol: Protocol, guest: Guest, node: Arc<Node>) {
     let Accepted { stream, peer, permit: _permit } = accepted;
-    let _guest = node.stop.guest();
     let _open = metrics::connected(protocol);
     let patience = match protocol {
         Protocol::Smtp => node.limits.smtp_patience,
         Protocol::Pop3 => node.limits.pop3_patience,
     };
     let mut wire = Wire::new(stream, patience, node.stop.clone());
-    let (probe, served) = match guest(&mut wire, peer, protocol, &node).await {
-        Ok(guest) => (guest.probe, serve(&mut wire, guest, protocol, &node).await),
+    let (probe, served) = match client(&mut wire, peer, protocol, &node).await {
+        Ok(client) => (client.probe, serve(&mut wire, client, protocol, &node).await),
         Err(error) => (false, Err(error)),
     };
     metrics::session_ended(protocol, if probe { "probe" } else { end(&served) });
@@ -66,6 +67,7 @@ pub async fn welcome(accepted: Accepted, protocol: Protocol, node: Arc<Node>) {
         tracing::debug!(%peer, protocol = protocol.name(), %error, "a connection ended early");
     }
     wire.close().await;
+    drop(guest);
 }
 
 /// How a connection ended, in a word.
@@ -83,13 +85,13 @@ fn end(served: &Result<(), WireError>) -> &'static str {
 
 async fn serve(
     wire: &mut Wire,
-    guest: Guest,
+    client: Client,
     protocol: Protocol,
     node: &Node,
 ) -> Result<(), WireError> {
-    let client = guest.client;
-    let room = node.addresses.admit(client);
-    if room.is_none() && !guest.probe {
+    let Client { address, probe } = client;
+    let room = node.addresses.admit(address);
+    if room.is_none() && !probe {
         let refusal = match protocol {
             Protocol::Smtp => {
                 smtp::reply::Reply::too_many_connections(&node.smtp.hostname).to_wire()
@@ -99,15 +101,15 @@ async fn serve(
         return wire.say(refusal.as_bytes()).await;
     }
     match protocol {
-        Protocol::Smtp => smtp::serve(wire, Origin { client }, node).await,
+        Protocol::Smtp => smtp::serve(wire, Origin { client: address }, node).await,
         Protocol::Pop3 => pop3::serve(wire, node).await,
     }
 }
 
 /// Who stands at the door.
 #[derive(Debug, Clone, Copy)]
-struct Guest {
-    client: IpAddr,
+struct Client {
+    address: IpAddr,
     /// A balancer of its own accord (PROXY LOCAL), to see whether somebody is here.
     probe: bool,
 }
@@ -115,21 +117,21 @@ struct Guest {
 /// Who the client is: behind a balancer its PROXY header says so.
 ///
 /// An address from such a header is never trusted more than any other.
-async fn guest(
+async fn client(
     wire: &mut Wire,
     peer: SocketAddr,
     protocol: Protocol,
     node: &Node,
-) -> Result<Guest, WireError> {
+) -> Result<Client, WireError> {
     let peer = peer.ip().to_canonical();
     if !node.balancers.iter().any(|network| network.contains(&peer)) {
-        return Ok(Guest { client: peer, probe: false });
+        return Ok(Client { address: peer, probe: false });
     }
     match wire.proxy_header().await {
         Ok(Source::Proxied { client, .. }) => {
-            Ok(Guest { client: client.ip().to_canonical(), probe: false })
+            Ok(Client { address: client.ip().to_canonical(), probe: false })
         }
-        Ok(Source::Local) => Ok(Guest { client: peer, probe: true }),
+        Ok(Source::Local) => Ok(Client { address: peer, probe: true }),
         Err(WireError::ProxyHeader(what)) => {
             // The most common mistake of all: the balancer's `proxy_protocol` and the node's
             // `proxy_protocol_from` do not agree. Say it where it is looked for.

@@ -1,6 +1,8 @@
 //! Does the store keep what it promises, with several processes' worth of writers on one database?
 //! Each test has a database and a file store of its own; nothing here knows a protocol.
 
+#![allow(clippy::unwrap_used, reason = "a test says what was seen by failing there")]
+
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;

@@ -1,10 +1,12 @@
 //! `mailnode check`: everything that has to be right for a node to run, every fault at once, each
 //! with its remedy. It does not know how a node runs; it looks at what one will need.
 
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use rustix::fs::{Access, access, statfs};
+
+use shared::listener::Listener;
 
 use super::CommandError;
 use crate::config::NodeConfig;
@@ -101,7 +103,7 @@ fn check_descriptors(report: &mut Report, connections_max: u64) {
 }
 
 fn check_port(report: &mut Report, address: SocketAddr, alive: bool) {
-    match TcpListener::bind(address) {
+    match Listener::bind(address) {
         Ok(_) => report.good(format!("port: {address} is free")),
         Err(error) if alive && error.kind() == std::io::ErrorKind::AddrInUse => {
             report.good(format!("port: {address} is taken, by the running node as it seems"));

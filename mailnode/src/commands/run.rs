@@ -178,8 +178,10 @@ async fn take_clients(
     node: Arc<Node>,
 ) {
     let stop = node.stop.clone();
+    // The loop is a guest itself: a stop waits until it has let in the last one it had accepted.
+    let _guest = stop.guest();
     accept_loop(listener, limit, &stop, |accepted| {
-        tokio::spawn(welcome(accepted, protocol, node.clone()));
+        tokio::spawn(welcome(accepted, protocol, stop.guest(), node.clone()));
     })
     .await;
 }

@@ -6,7 +6,8 @@ const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 const DAY_S: i64 = 86_400;
 
-/// RFC 5322 §3.3 `date-time`: `Tue, 24 Nov 2026 11:18:51 +0000`. `seconds` since 1970, not negative.
+/// RFC 5322 §3.3 `date-time`: `Tue, 24 Nov 2026 11:18:51 +0000`.
+/// `seconds` since 1970, not negative.
 pub fn rfc5322(seconds: i64) -> String {
     let (year, month, day) = civil(seconds / DAY_S);
     let weekday = DAYS[usize::try_from((seconds / DAY_S) % 7).unwrap_or(0)];
@@ -34,7 +35,7 @@ fn clock(seconds: i64) -> (i64, i64, i64) {
     (of_day / 3600, of_day / 60 % 60, of_day % 60)
 }
 
-/// Days since 1970-01-01 to (year, month, day): years begin in March, so that a leap day comes last.
+/// Days since 1970-01-01 to (year, month, day). Years begin in March: a leap day comes last.
 fn civil(days: i64) -> (i64, i64, i64) {
     let days = days + 719_468; // from 0000-03-01
     let era = days / 146_097; // 400 years

@@ -64,7 +64,7 @@ impl Identities {
     }
 }
 
-/// When a file of this name was created, in microseconds since 1970; `None` if the name is not ours.
+/// When a file of this name was created, in microseconds since 1970; `None`: not our name.
 pub fn created_us(file_name: &str) -> Option<i64> {
     let stem = file_name.strip_suffix(".eml")?;
     let (time, rest) = stem.split_once('-')?;

@@ -1,4 +1,5 @@
-//! What a command means now, and what comes next (RFC 1939 §4-§6): (state, input) → (state, step).
+//! What a command means now, and what comes next (RFC 1939 §4-§6):
+//! (state, input) → (state, step).
 //! It does not know sockets, the clock or the database: `pop3::serve` does what each step asks
 //! and tells the outcome.
 

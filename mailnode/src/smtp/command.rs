@@ -117,7 +117,7 @@ fn mail(rest: &str) -> Result<Command, CommandFault> {
     for parameter in parameters.split_ascii_whitespace() {
         let (name, value) = parameter.split_once('=').unwrap_or((parameter, ""));
         match name.to_ascii_uppercase().as_str() {
-            // RFC 1870 §3: up to 20 digits, so a u64 may be too small for a syntactically right one.
+            // RFC 1870 §3: up to 20 digits; a u64 may be too small for one that is right.
             "SIZE" if (1..=20).contains(&value.len()) && is_digits(value) => {
                 size = value.parse().unwrap_or(u64::MAX);
             }

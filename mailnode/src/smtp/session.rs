@@ -1,4 +1,5 @@
-//! What a command means now, and what comes next (RFC 5321 §4.1.4): (state, input) → (state, step).
+//! What a command means now, and what comes next (RFC 5321 §4.1.4):
+//! (state, input) → (state, step).
 //! It does not know sockets, the clock or the database: `smtp::serve` does what each step asks
 //! and tells the outcome.
 
