@@ -1,0 +1,142 @@
+//! One node of one service, and how many connections it has.
+//! It does not know whether it is chosen, or sockets. `backends` keeps it over reloads.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use shared::shutdown::Stop;
+
+use super::health::{Flip, Judge, Thresholds};
+use crate::metrics::NodeMetrics;
+use crate::settings::ServiceName;
+
+/// Tells backends apart even when one took the name and address of another.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Identity(u64);
+
+/// One node of one service. It lives as long as anybody has a connection to it, longer than the
+/// file that named it.
+#[derive(Debug)]
+pub struct Backend {
+    identity: Identity,
+    /// The service it works for.
+    pub service: ServiceName,
+    /// Its name in that service.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// What is counted of it.
+    pub metrics: NodeMetrics,
+    /// Requested when it may not be used any longer: its connections end then.
+    pub leave: Stop,
+    active: AtomicUsize,
+    judge: Mutex<Judge>,
+    last_failure: Mutex<Option<String>>,
+}
+
+impl Backend {
+    /// Up on trust, and unused.
+    #[must_use]
+    pub fn new(service: ServiceName, name: Arc<str>, address: SocketAddr) -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        Self {
+            identity: Identity(NEXT.fetch_add(1, Ordering::Relaxed)),
+            metrics: NodeMetrics::new(&service, &name),
+            service,
+            name,
+            address,
+            leave: Stop::new(),
+            active: AtomicUsize::new(0),
+            judge: Mutex::new(Judge::trusting()),
+            last_failure: Mutex::default(),
+        }
+    }
+
+    /// Connections it has, or is being asked for, now.
+    #[must_use]
+    pub fn active(&self) -> usize {
+        self.active.load(Ordering::Acquire)
+    }
+
+    /// Whether its judge holds it for alive.
+    #[must_use]
+    pub fn is_up(&self) -> bool {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).is_up()
+    }
+
+    /// Why somebody could not use it the last time that happened.
+    #[must_use]
+    pub fn last_failure(&self) -> Option<String> {
+        self.last_failure.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps the words for [`Backend::last_failure`].
+    pub fn remember_failure(&self, words: String) {
+        *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
+    }
+
+    pub(super) fn hear(&self, good: bool, thresholds: Thresholds) -> Option<Flip> {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).hear(good, thresholds)
+    }
+
+    /// One connection more, whatever the count is.
+    pub(super) fn lease(self: &Arc<Self>) -> Lease {
+        self.active.fetch_add(1, Ordering::AcqRel);
+        Lease::of(self)
+    }
+
+    /// One connection more if there still are `seen`; `None` where somebody else was quicker.
+    pub(super) fn lease_if(self: &Arc<Self>, seen: usize) -> Option<Lease> {
+        let next = seen + 1;
+        let taken = self.active.compare_exchange(seen, next, Ordering::AcqRel, Ordering::Acquire);
+        taken.is_ok().then(|| Lease::of(self))
+    }
+}
+
+/// A place at a node; given back when dropped.
+#[derive(Debug)]
+pub struct Lease(Arc<Backend>);
+
+impl Lease {
+    fn of(backend: &Arc<Backend>) -> Self {
+        backend.metrics.active.increment(1.0);
+        Self(backend.clone())
+    }
+
+    /// The node.
+    #[must_use]
+    pub fn backend(&self) -> &Arc<Backend> {
+        &self.0
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.0.active.fetch_sub(1, Ordering::AcqRel);
+        self.0.metrics.active.decrement(1.0);
+    }
+}
+
+/// The nodes one client has been refused by; none is tried twice.
+#[derive(Debug, Default)]
+pub struct Tried(Vec<Identity>);
+
+impl Tried {
+    /// Never again for this client.
+    pub fn add(&mut self, backend: &Backend) {
+        self.0.push(backend.identity);
+    }
+
+    /// Whether it was tried.
+    #[must_use]
+    pub fn has(&self, backend: &Backend) -> bool {
+        self.0.contains(&backend.identity)
+    }
+
+    /// How many were.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.0.len()
+    }
+}

@@ -1,0 +1,168 @@
+//! Which node? Round robin, least connections, failover, each exactly.
+//! It does not know why a node is up or down, and nothing of sockets or clocks. `backends` calls it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use super::backend::{Backend, Lease, Tried};
+use crate::settings::Mode;
+
+/// A node that may be chosen.
+#[derive(Debug, Clone)]
+pub struct Candidate {
+    /// The node.
+    pub backend: Arc<Backend>,
+    /// Its share, at least 1.
+    pub weight: u32,
+    /// Whether it was alive when this picture was taken.
+    pub up: bool,
+}
+
+/// Chooses among the candidates of one picture.
+#[derive(Debug)]
+pub struct Picker {
+    mode: Mode,
+    candidates: Box<[Candidate]>,
+    /// Round robin's order over those that are up: places in `candidates`, each by its weight.
+    order: Box<[usize]>,
+    /// Where round robin is, or who was chosen last.
+    turn: AtomicUsize,
+}
+
+impl Picker {
+    pub(super) fn new(mode: Mode, candidates: Vec<Candidate>, turn: usize) -> Self {
+        let order = match mode {
+            Mode::RoundRobin => smooth_order(&candidates),
+            Mode::LeastConnections | Mode::Failover => Vec::new(),
+        };
+        Self {
+            mode,
+            candidates: candidates.into(),
+            order: order.into(),
+            turn: AtomicUsize::new(turn),
+        }
+    }
+
+    /// The candidates in the order of the file.
+    #[must_use]
+    pub fn candidates(&self) -> &[Candidate] {
+        &self.candidates
+    }
+
+    /// How many have not been tried.
+    #[must_use]
+    pub fn untried(&self, tried: &Tried) -> usize {
+        self.candidates.iter().filter(|candidate| !tried.has(&candidate.backend)).count()
+    }
+
+    pub(super) fn mode(&self) -> Mode {
+        self.mode
+    }
+
+    pub(super) fn turn(&self) -> usize {
+        self.turn.load(Ordering::Relaxed)
+    }
+
+    /// A place at a node that has not been tried. Where none of the living is left, those held for
+    /// dead are tried too: better one look too many than a client sent away while a node lives.
+    pub(super) fn pick(&self, tried: &Tried) -> Option<Lease> {
+        let lives = |candidate: &Candidate| candidate.up && !tried.has(&candidate.backend);
+        let may_live = |candidate: &Candidate| !tried.has(&candidate.backend);
+        match self.mode {
+            Mode::RoundRobin => self.next_in_order(tried).or_else(|| self.next_in_turn(may_live)),
+            Mode::LeastConnections => {
+                self.least_connected(lives).or_else(|| self.least_connected(may_live))
+            }
+            Mode::Failover => self.first(lives).or_else(|| self.first(may_live)),
+        }
+    }
+
+    fn first(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
+        let found = self.candidates.iter().find(|candidate| allowed(candidate));
+        found.map(|candidate| candidate.backend.lease())
+    }
+
+    /// Round robin among those that are up.
+    fn next_in_order(&self, tried: &Tried) -> Option<Lease> {
+        let length = self.order.len();
+        if length == 0 {
+            return None;
+        }
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turns = (0..length).map(|step| self.order[start.wrapping_add(step) % length]);
+        let mut candidates = turns.map(|place| &self.candidates[place]);
+        let found = candidates.find(|candidate| !tried.has(&candidate.backend));
+        found.map(|candidate| candidate.backend.lease())
+    }
+
+    /// One after the other, whatever the weight.
+    fn next_in_turn(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
+        let length = self.candidates.len();
+        let start = self.turn.fetch_add(1, Ordering::Relaxed);
+        let turns = (0..length).map(|step| &self.candidates[start.wrapping_add(step) % length]);
+        let mut allowed_turns = turns.filter(|candidate| allowed(candidate));
+        allowed_turns.next().map(|candidate| candidate.backend.lease())
+    }
+
+    /// The fewest connections for its weight, counting the one to come; a tie goes to the next
+    /// one after whoever was chosen last. The count is taken only if it still is what was
+    /// compared, so that picks at the same time stay exact.
+    fn least_connected(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
+        let length = self.candidates.len();
+        loop {
+            let last = self.turn.load(Ordering::Relaxed);
+            let mut best: Option<(usize, usize)> = None;
+            for step in 1..=length {
+                let place = last.wrapping_add(step) % length;
+                let candidate = &self.candidates[place];
+                if !allowed(candidate) {
+                    continue;
+                }
+                let count = candidate.backend.active();
+                let fewer = |(best, seen): (usize, usize)| {
+                    // (count + 1) / weight on both sides, multiplied out so that it stays whole.
+                    scaled(count, self.candidates[best].weight) < scaled(seen, candidate.weight)
+                };
+                if best.is_none_or(fewer) {
+                    best = Some((place, count));
+                }
+            }
+            let (place, count) = best?;
+            if let Some(lease) = self.candidates[place].backend.lease_if(count) {
+                self.turn.store(place, Ordering::Relaxed);
+                return Some(lease);
+            }
+        }
+    }
+}
+
+/// The load with the connection to come, times the *other* side's weight.
+fn scaled(count: usize, other_weight: u32) -> u128 {
+    (count as u128 + 1) * u128::from(other_weight)
+}
+
+/// Smooth weighted order: each turn everybody gains its weight, the richest is next and pays the
+/// sum. Weights 3 and 1 give a a b a, not a a a b.
+fn smooth_order(candidates: &[Candidate]) -> Vec<usize> {
+    let up: Vec<_> = candidates.iter().enumerate().filter(|(_, one)| one.up).collect();
+    let common = up.iter().fold(0, |common, (_, one)| divisor(common, one.weight)).max(1);
+    let shares: Vec<_> =
+        up.iter().map(|(place, one)| (*place, i64::from(one.weight / common))).collect();
+    let sum: i64 = shares.iter().map(|(_, share)| share).sum();
+    let mut credit = vec![0_i64; shares.len()];
+    let turn = |_| {
+        for (credit, (_, share)) in credit.iter_mut().zip(&shares) {
+            *credit += share;
+        }
+        // The first of the richest, so that equal ones keep the order of the file.
+        let richest = (0..credit.len()).rev().max_by_key(|one| credit[*one]).unwrap_or_default();
+        credit[richest] -= sum;
+        shares[richest].0
+    };
+    (0..sum).map(turn).collect()
+}
+
+/// The greatest common divisor.
+fn divisor(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { divisor(b, a % b) }
+}

@@ -1,0 +1,267 @@
+//! The pick against a naive reference, over random lives of a service; tests only.
+//! It does not know sockets; the test runner calls it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::settings::{Health, Mode, Node, Protocol, ProxyProtocol, Timeouts};
+
+fn service(mode: Mode, weights: &[u32]) -> settings::Service {
+    let second = Duration::from_secs(1);
+    let node = |(place, weight): (usize, &u32)| Node {
+        name: format!("n{place}").into(),
+        address: ([127, 0, 0, 1], u16::try_from(place).expect("few") + 1).into(),
+        weight: *weight,
+    };
+    settings::Service {
+        name: ServiceName("smtp".into()),
+        listen: Vec::new(),
+        mode,
+        protocol: Protocol::Smtp,
+        proxy_protocol: ProxyProtocol::None,
+        health: Health { interval: second, timeout: second, rise: 1, fall: 1 },
+        timeouts: Timeouts {
+            connect: second,
+            greeting: second,
+            last_greeting: second,
+            idle: second,
+        },
+        nodes: weights.iter().enumerate().map(node).collect(),
+    }
+}
+
+fn backends(mode: Mode, weights: &[u32]) -> Backends {
+    let backends = Backends::default();
+    backends.replace(vec![service(mode, weights)]);
+    backends
+}
+
+fn current(backends: &Backends) -> Arc<Service> {
+    backends.service(&ServiceName("smtp".into())).expect("it was put there")
+}
+
+fn pick(backends: &Backends, tried: &Tried) -> Option<Lease> {
+    current(backends).pick(tried)
+}
+
+fn node(backends: &Backends, place: usize) -> Arc<Backend> {
+    current(backends).candidates()[place].backend.clone()
+}
+
+fn place(lease: &Lease) -> usize {
+    lease.backend().address.port() as usize - 1
+}
+
+/// The nodes that `count` clients in turn get; `held`: all stay.
+fn picked(backends: &Backends, count: usize, held: bool) -> Vec<usize> {
+    let mut leases = Vec::new();
+    let mut places = Vec::new();
+    for _ in 0..count {
+        let lease = pick(backends, &Tried::default()).expect("there are nodes");
+        places.push(place(&lease));
+        leases.push(lease);
+        if !held {
+            leases.clear();
+        }
+    }
+    places
+}
+
+#[test]
+fn round_robin_is_smooth() {
+    assert_eq!(picked(&backends(Mode::RoundRobin, &[1, 1, 1]), 7, true), [0, 1, 2, 0, 1, 2, 0]);
+    assert_eq!(picked(&backends(Mode::RoundRobin, &[3, 1]), 8, true), [0, 0, 1, 0, 0, 0, 1, 0]);
+    assert_eq!(
+        picked(&backends(Mode::RoundRobin, &[5, 1, 1]), 7, false),
+        [0, 0, 1, 0, 2, 0, 0],
+        "nginx's own example of smooth order"
+    );
+    assert_eq!(picked(&backends(Mode::RoundRobin, &[200, 100]), 3, true), [0, 1, 0]);
+}
+
+#[test]
+fn least_connections_are_level_and_take_turns() {
+    for held in [true, false] {
+        let backends = backends(Mode::LeastConnections, &[1, 1, 1]);
+        assert_eq!(picked(&backends, 6, held), [0, 1, 2, 0, 1, 2], "held: {held}");
+    }
+    let weighted = picked(&backends(Mode::LeastConnections, &[2, 1]), 30, true);
+    assert_eq!(weighted.iter().filter(|place| **place == 0).count(), 20, "{weighted:?}");
+}
+
+#[test]
+fn failover_keeps_the_order_of_the_file() {
+    let backends = backends(Mode::Failover, &[1, 1, 1]);
+    assert_eq!(picked(&backends, 3, true), [0, 0, 0]);
+    assert_eq!(backends.hear(&node(&backends, 0), false), Some(Flip::Down));
+    assert_eq!(picked(&backends, 2, true), [1, 1]);
+    assert_eq!(backends.hear(&node(&backends, 0), true), Some(Flip::Up));
+    assert_eq!(picked(&backends, 1, true), [0]);
+}
+
+#[test]
+fn when_all_are_held_for_dead_all_are_tried() {
+    for mode in [Mode::RoundRobin, Mode::LeastConnections, Mode::Failover] {
+        let backends = backends(mode, &[1, 5, 1]);
+        for place in 0..3 {
+            backends.hear(&node(&backends, place), false);
+        }
+        let mut tried = Tried::default();
+        let mut places = Vec::new();
+        while let Some(lease) = pick(&backends, &tried) {
+            tried.add(lease.backend());
+            places.push(place(&lease));
+        }
+        places.sort_unstable();
+        assert_eq!(places, [0, 1, 2], "{mode:?}");
+        assert_eq!(current(&backends).untried(&tried), 0);
+    }
+}
+
+#[test]
+fn picks_at_the_same_time_are_exact() {
+    let backends = Arc::new(backends(Mode::LeastConnections, &[1, 1, 1, 1]));
+    let threads = (0..4).map(|_| {
+        let backends = backends.clone();
+        std::thread::spawn(move || {
+            let lease = || pick(&backends, &Tried::default()).expect("there are nodes");
+            (0..500).map(|_| lease()).collect::<Vec<_>>()
+        })
+    });
+    let threads: Vec<_> = threads.collect();
+    let leases: Vec<_> =
+        threads.into_iter().map(|thread| thread.join().expect("it ends")).collect();
+    let counts: Vec<_> = (0..4).map(|place| node(&backends, place).active()).collect();
+    assert_eq!(counts, [500; 4]);
+    drop(leases);
+    assert!((0..4).all(|place| node(&backends, place).active() == 0));
+}
+
+#[test]
+fn counts_and_health_survive_a_reload() {
+    let backends = backends(Mode::RoundRobin, &[1, 1, 1]);
+    let lease = pick(&backends, &Tried::default()).expect("there are nodes");
+    backends.hear(&node(&backends, 1), false);
+    let mut settings = service(Mode::LeastConnections, &[4, 1]);
+    settings.nodes[1].name = "other".into();
+    let change = backends.replace(vec![settings]);
+    let names =
+        |list: &[Arc<Backend>]| list.iter().map(|one| one.name.to_string()).collect::<Vec<_>>();
+    assert_eq!(names(&change.added), ["other"]);
+    assert_eq!(names(&change.removed), ["n1", "n2"]);
+    assert_eq!(node(&backends, 0).active(), 1);
+    assert!(Arc::ptr_eq(&node(&backends, 0), lease.backend()));
+    assert!(node(&backends, 1).is_up(), "a node of another name is another node");
+    drop(lease);
+    assert_eq!(node(&backends, 0).active(), 0);
+    assert_eq!(backends.hear(&change.removed[0], true), None, "who was removed is not judged");
+    assert_eq!(backends.replace(Vec::new()).removed.len(), 2);
+}
+
+/// The simplest thing that could be right.
+struct Reference {
+    mode: Mode,
+    weights: Vec<u32>,
+    up: Vec<bool>,
+    active: Vec<usize>,
+    last: usize,
+}
+
+impl Reference {
+    fn living(&self) -> Vec<usize> {
+        let up: Vec<_> = (0..self.up.len()).filter(|place| self.up[*place]).collect();
+        if up.is_empty() { (0..self.up.len()).collect() } else { up }
+    }
+
+    /// Every answer that would be right.
+    fn allowed(&self) -> Vec<usize> {
+        let living = self.living();
+        match self.mode {
+            Mode::Failover => vec![living[0]],
+            Mode::RoundRobin => living,
+            Mode::LeastConnections => {
+                let load = |place: usize| {
+                    (self.active[place] as f64 + 1.0) / f64::from(self.weights[place])
+                };
+                let least = living.iter().map(|place| load(*place)).fold(f64::MAX, f64::min);
+                let tied = |place: &usize| (load(*place) - least).abs() < 1e-9;
+                let count = self.up.len();
+                let turns = (1..=count).map(|step| (self.last + step) % count);
+                turns.filter(|place| living.contains(place)).filter(tied).take(1).collect()
+            }
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Event {
+    Pick,
+    Close(prop::sample::Index),
+    Health(prop::sample::Index, bool),
+}
+
+fn events() -> impl Strategy<Value = Vec<Event>> {
+    let event = prop_oneof![
+        4 => Just(Event::Pick),
+        2 => any::<prop::sample::Index>().prop_map(Event::Close),
+        1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(at, up)| Event::Health(at, up)),
+    ];
+    prop::collection::vec(event, 0..200)
+}
+
+proptest! {
+    #[test]
+    fn every_pick_is_one_the_reference_allows(
+        mode in prop::sample::select(vec![Mode::RoundRobin, Mode::LeastConnections, Mode::Failover]),
+        weights in prop::collection::vec(1..6_u32, 1..6),
+        events in events(),
+    ) {
+        let backends = backends(mode, &weights);
+        let count = weights.len();
+        let mut reference = Reference {
+            mode, weights, up: vec![true; count], active: vec![0; count], last: count - 1,
+        };
+        let mut leases: Vec<Lease> = Vec::new();
+        for event in events {
+            match event {
+                Event::Pick => {
+                    let allowed = reference.allowed();
+                    let lease = pick(&backends, &Tried::default()).expect("there are nodes");
+                    let place = place(&lease);
+                    prop_assert!(allowed.contains(&place), "{place} is none of {allowed:?}");
+                    reference.active[place] += 1;
+                    reference.last = place;
+                    leases.push(lease);
+                }
+                Event::Close(at) if !leases.is_empty() => {
+                    let lease = leases.swap_remove(at.index(leases.len()));
+                    reference.active[place(&lease)] -= 1;
+                }
+                Event::Close(_) => {}
+                Event::Health(at, up) => {
+                    let place = at.index(count);
+                    backends.hear(&node(&backends, place), up);
+                    reference.up[place] = up;
+                }
+            }
+            let active: Vec<_> = (0..count).map(|place| node(&backends, place).active()).collect();
+            prop_assert_eq!(&active, &reference.active);
+        }
+    }
+
+    #[test]
+    fn a_full_turn_of_round_robin_has_everybody_by_weight(
+        weights in prop::collection::vec(1..20_u32, 1..6),
+    ) {
+        let backends = backends(Mode::RoundRobin, &weights);
+        let sum: u32 = weights.iter().sum();
+        let places = picked(&backends, sum as usize, false);
+        for (place, weight) in weights.iter().enumerate() {
+            let count = places.iter().filter(|one| **one == place).count();
+            prop_assert_eq!(count, *weight as usize, "node {} in {:?}", place, &places);
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Every metric of the balancer: its name, its help, and the handles that count it.
+//! It does not know when something is counted. Handles are made once per service and node and
+//! kept: nothing is looked up by label while a connection runs.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use metrics::{
+    Counter, Gauge, Histogram, counter, describe_counter, describe_gauge, describe_histogram,
+    gauge, histogram,
+};
+
+use crate::backends::Flip;
+use crate::settings::ServiceName;
+
+/// Why a node could not be used for a client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Nothing listens there.
+    Refused,
+    /// No answer within `timeouts.connect`.
+    Timeout,
+    /// No way to it: the network says so.
+    Unreachable,
+    /// It reset the connection before its first byte.
+    Reset,
+    /// It closed the connection before its first byte.
+    Closed,
+    /// No first byte within `timeouts.greeting`.
+    Silent,
+    /// Our own trouble (no port, no descriptor, no memory): never held against the node.
+    Local,
+}
+
+impl Cause {
+    const ALL: [Self; 7] = [
+        Self::Refused,
+        Self::Timeout,
+        Self::Unreachable,
+        Self::Reset,
+        Self::Closed,
+        Self::Silent,
+        Self::Local,
+    ];
+
+    /// The value of the label `cause`.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Refused => "refused",
+            Self::Timeout => "timeout",
+            Self::Unreachable => "unreachable",
+            Self::Reset => "reset",
+            Self::Closed => "closed",
+            Self::Silent => "silent",
+            Self::Local => "local",
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The client ended first, and both ends came through.
+    ClientClosed,
+    /// The node ended first, and both ends came through.
+    NodeClosed,
+    /// The client reset the connection, or vanished.
+    ClientReset,
+    /// The node did.
+    NodeReset,
+    /// No byte for `timeouts.idle`.
+    Idle,
+    /// The node was taken away, or the balancer stops, and the time to drain was over.
+    Drain,
+    /// The client left before a node had greeted.
+    ClientLeft,
+    /// No node could be used.
+    NoNode,
+    /// `limits.connections_max` was reached.
+    RefusedLimit,
+    /// `limits.connections_per_address_max` was reached.
+    RefusedAddress,
+}
+
+impl End {
+    const ALL: [Self; 10] = [
+        Self::ClientClosed,
+        Self::NodeClosed,
+        Self::ClientReset,
+        Self::NodeReset,
+        Self::Idle,
+        Self::Drain,
+        Self::ClientLeft,
+        Self::NoNode,
+        Self::RefusedLimit,
+        Self::RefusedAddress,
+    ];
+
+    /// The value of the label `end`, and of the log's field of that name.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::ClientClosed => "client_closed",
+            Self::NodeClosed => "node_closed",
+            Self::ClientReset => "client_reset",
+            Self::NodeReset => "node_reset",
+            Self::Idle => "idle",
+            Self::Drain => "drain",
+            Self::ClientLeft => "client_left",
+            Self::NoNode => "no_node",
+            Self::RefusedLimit => "refused_limit",
+            Self::RefusedAddress => "refused_address",
+        }
+    }
+}
+
+/// A counter that can also be read, for `balancer status`.
+#[derive(Debug)]
+pub struct Tally {
+    exported: Counter,
+    count: AtomicU64,
+}
+
+impl Tally {
+    fn new(exported: Counter) -> Self {
+        // The series is there from the start, so that its first count is seen as an increase.
+        exported.increment(0);
+        Self { exported, count: AtomicU64::new(0) }
+    }
+
+    /// Counts `number` more.
+    pub fn add(&self, number: u64) {
+        self.exported.increment(number);
+        self.count.fetch_add(number, Ordering::Relaxed);
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub fn count(&self) -> u64 {
+        self.count.load(Ordering::Relaxed)
+    }
+}
+
+/// What is counted of one node in one service.
+#[derive(Debug)]
+pub struct NodeMetrics {
+    up: Gauge,
+    /// Connections it has now.
+    pub active: Gauge,
+    /// Dials that reached it.
+    pub connects: Tally,
+    /// Bytes that came from clients.
+    pub bytes_to_node: Tally,
+    /// Bytes that went to clients.
+    pub bytes_to_client: Tally,
+    failures: [Tally; Cause::ALL.len()],
+    flips_up: Counter,
+    flips_down: Counter,
+    dial: Histogram,
+    greeting: Histogram,
+    probes_good: Counter,
+    probes_bad: Counter,
+}
+
+impl NodeMetrics {
+    /// Handles for this node; its series begin at zero.
+    #[must_use]
+    pub fn new(service: &ServiceName, node: &str) -> Self {
+        let labels = [("service", service.to_string()), ("node", node.to_owned())];
+        let with = |key: &'static str, value: &'static str| {
+            let [service, node] = labels.clone();
+            [service, node, (key, value.to_owned())]
+        };
+        let bytes = |to| Tally::new(counter!("balancer_node_bytes_total", &with("to", to)));
+        let flips = |to| counter!("balancer_node_flips_total", &with("to", to));
+        let probes = |result| counter!("balancer_node_probes_total", &with("result", result));
+        let failures = Cause::ALL.map(|cause| {
+            let labels = with("cause", cause.name());
+            Tally::new(counter!("balancer_node_failures_total", &labels))
+        });
+        let metrics = Self {
+            up: gauge!("balancer_node_up", &labels),
+            active: gauge!("balancer_node_connections", &labels),
+            connects: Tally::new(counter!("balancer_node_connects_total", &labels)),
+            bytes_to_node: bytes("node"),
+            bytes_to_client: bytes("client"),
+            failures,
+            flips_up: flips("up"),
+            flips_down: flips("down"),
+            dial: histogram!("balancer_node_dial_seconds", &labels),
+            greeting: histogram!("balancer_node_greeting_seconds", &labels),
+            probes_good: probes("good"),
+            probes_bad: probes("bad"),
+        };
+        for counter in
+            [&metrics.flips_up, &metrics.flips_down, &metrics.probes_good, &metrics.probes_bad]
+        {
+            counter.increment(0);
+        }
+        metrics.up.set(1.0);
+        metrics.active.increment(0.0);
+        metrics
+    }
+
+    /// A dial that reached it, after this long.
+    pub fn connected(&self, took: Duration) {
+        self.connects.add(1);
+        self.dial.record(took.as_secs_f64());
+    }
+
+    /// Its first byte came, this long after it was reached.
+    pub fn greeted(&self, took: Duration) {
+        self.greeting.record(took.as_secs_f64());
+    }
+
+    /// It could not be used.
+    pub fn failed(&self, cause: Cause) {
+        self.failures[cause as usize].add(1);
+    }
+
+    /// How often it could not be used.
+    #[must_use]
+    pub fn failures(&self) -> u64 {
+        self.failures.iter().map(Tally::count).sum()
+    }
+
+    /// One look of the probe.
+    pub fn probed(&self, good: bool) {
+        let counter = if good { &self.probes_good } else { &self.probes_bad };
+        counter.increment(1);
+    }
+
+    /// Its judge changed his mind.
+    pub fn flipped(&self, flip: Flip) {
+        let (counter, up) = match flip {
+            Flip::Up => (&self.flips_up, 1.0),
+            Flip::Down => (&self.flips_down, 0.0),
+        };
+        counter.increment(1);
+        self.up.set(up);
+    }
+
+    /// It is no longer in the file. No series can be taken back; NaN triggers no alert.
+    pub fn removed(&self) {
+        self.up.set(f64::NAN);
+    }
+}
+
+/// What is counted of one service.
+#[derive(Debug)]
+pub struct ServiceMetrics {
+    /// Connections of clients it has now.
+    pub active: Gauge,
+    /// Connections of clients it was ever given.
+    pub connections: Tally,
+    retries: Tally,
+    ends: [Tally; End::ALL.len()],
+}
+
+impl ServiceMetrics {
+    /// Handles for this service; its series begin at zero.
+    #[must_use]
+    pub fn new(service: &ServiceName) -> Self {
+        let labels = [("service", service.to_string())];
+        let ends = End::ALL.map(|end| {
+            let [service] = labels.clone();
+            let labels = [service, ("end", end.name().to_owned())];
+            Tally::new(counter!("balancer_service_ends_total", &labels))
+        });
+        let active = gauge!("balancer_service_connections", &labels);
+        active.increment(0.0);
+        Self {
+            active,
+            connections: Tally::new(counter!("balancer_service_connections_total", &labels)),
+            retries: Tally::new(counter!("balancer_service_retries_total", &labels)),
+            ends,
+        }
+    }
+
+    /// A client was moved on to another node.
+    pub fn retried(&self) {
+        self.retries.add(1);
+    }
+
+    /// How often clients were moved on.
+    #[must_use]
+    pub fn retries(&self) -> u64 {
+        self.retries.count()
+    }
+
+    /// A connection ended.
+    pub fn ended(&self, end: End) {
+        self.ends[end as usize].add(1);
+    }
+
+    /// How many connections ended so.
+    #[must_use]
+    pub fn ends(&self, end: End) -> u64 {
+        self.ends[end as usize].count()
+    }
+}
+
+/// What is counted of the settings file.
+#[derive(Debug)]
+pub struct ConfigMetrics {
+    valid: Gauge,
+    since: Gauge,
+    good: Counter,
+    bad: Counter,
+}
+
+impl ConfigMetrics {
+    /// Handles; nothing was read again yet.
+    #[must_use]
+    pub fn new() -> Self {
+        let reloads = |result| counter!("balancer_config_reloads_total", "result" => result);
+        let (good, bad) = (reloads("good"), reloads("bad"));
+        good.increment(0);
+        bad.increment(0);
+        let (valid, since) =
+            (gauge!("balancer_config_valid"), gauge!("balancer_config_in_force_timestamp_seconds"));
+        let metrics = Self { valid, since, good, bad };
+        metrics.in_force();
+        metrics
+    }
+
+    fn in_force(&self) {
+        self.valid.set(1.0);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        self.since.set(now.as_secs_f64());
+    }
+
+    /// The file was put in force.
+    pub fn taken(&self) {
+        self.good.increment(1);
+        self.in_force();
+    }
+
+    /// The file is again what is in force.
+    pub fn valid_again(&self) {
+        self.valid.set(1.0);
+    }
+
+    /// The file has faults; the old settings stay in force.
+    pub fn refused(&self) {
+        self.bad.increment(1);
+        self.valid.set(0.0);
+    }
+}
+
+impl Default for ConfigMetrics {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The help of every metric; once, when the recorder is there.
+pub fn describe() {
+    describe_nodes();
+    describe_counter!(
+        "balancer_service_connections_total",
+        "Connections of clients, refused ones among them."
+    );
+    describe_gauge!("balancer_service_connections", "Connections of clients that are open.");
+    describe_counter!(
+        "balancer_service_retries_total",
+        "How often a client was moved to another node before it had heard of any."
+    );
+    describe_counter!("balancer_service_ends_total", "Connections of clients by how they ended.");
+    describe_gauge!(
+        "balancer_config_valid",
+        "1 when the settings file is what is in force, 0 when it has faults."
+    );
+    describe_gauge!(
+        "balancer_config_in_force_timestamp_seconds",
+        "When the settings in force were put in force."
+    );
+    describe_counter!(
+        "balancer_config_reloads_total",
+        "How often a changed settings file was put in force (good) or refused (bad)."
+    );
+    describe_gauge!("balancer_connections_limit", "The most connections that are let in at once.");
+}
+
+fn describe_nodes() {
+    describe_gauge!("balancer_node_up", "1 when the node is held for alive, 0 when for dead.");
+    describe_gauge!(
+        "balancer_node_connections",
+        "Connections the node has, those being dialed among them."
+    );
+    describe_counter!("balancer_node_connects_total", "Dials that reached the node.");
+    describe_counter!(
+        "balancer_node_failures_total",
+        "How often the node could not be used for a client, by cause; local is our own trouble."
+    );
+    describe_counter!("balancer_node_bytes_total", "Bytes carried, by where they went.");
+    describe_counter!("balancer_node_flips_total", "How often the node went up or down.");
+    describe_counter!("balancer_node_probes_total", "Health checks of the node by result.");
+    describe_histogram!("balancer_node_dial_seconds", "Time to reach the node.");
+    describe_histogram!(
+        "balancer_node_greeting_seconds",
+        "Time from reaching the node to its first byte, where the node greets first."
+    );
+}
+
+/// The most connections that are let in at once.
+pub fn connections_limit(max: usize) {
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    gauge!("balancer_connections_limit").set(max as f64);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_in_the_arrays_are_those_of_the_enums() {
+        assert!(Cause::ALL.iter().enumerate().all(|(place, cause)| *cause as usize == place));
+        assert!(End::ALL.iter().enumerate().all(|(place, end)| *end as usize == place));
+    }
+}

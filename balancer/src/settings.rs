@@ -1,0 +1,168 @@
+//! What a balancer is told: services, nodes, times, limits, as checked values.
+//! It does not know YAML (`config` does) or sockets. Everybody here reads it.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+/// How a node is chosen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// The node with the fewest connections for its weight.
+    LeastConnections,
+    /// In turn, by weight, in smooth order.
+    RoundRobin,
+    /// The first healthy one in the order of the file.
+    Failover,
+}
+
+impl Mode {
+    /// The word a user types.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::LeastConnections => "least-connections",
+            Self::RoundRobin => "round-robin",
+            Self::Failover => "failover",
+        }
+    }
+}
+
+/// What is spoken, as far as a balancer has to know: who speaks first, and how to say no.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// The node greets first (RFC 5321 §3.1).
+    Smtp,
+    /// The node greets first (RFC 1939 §4).
+    Pop3,
+    /// The node greets first (RFC 9051 §7.1).
+    Imap,
+    /// The client's hello is first.
+    Tls,
+    /// Nobody knows.
+    Tcp,
+}
+
+impl Protocol {
+    /// The word a user types.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Smtp => "smtp",
+            Self::Pop3 => "pop3",
+            Self::Imap => "imap",
+            Self::Tls => "tls",
+            Self::Tcp => "tcp",
+        }
+    }
+
+    /// Whether nothing the client says matters before the node has greeted: until then another
+    /// node can be tried for the same client.
+    #[must_use]
+    pub fn node_greets_first(self) -> bool {
+        matches!(self, Self::Smtp | Self::Pop3 | Self::Imap)
+    }
+
+    /// How long a connection may be silent where the file does not say.
+    #[must_use]
+    pub fn default_idle(self) -> Duration {
+        let minutes = match self {
+            // RFC 5321 §4.5.3.2: a server should wait 5 minutes, a client 10 for the end of DATA.
+            Self::Smtp => 11,
+            // RFC 1939 §3: an autologout timer of at least 10 minutes.
+            Self::Pop3 => 11,
+            // RFC 2177: IDLE is renewed every 29 minutes; an idle client must outlive that.
+            Self::Imap | Self::Tls | Self::Tcp => 35,
+        };
+        Duration::from_secs(minutes * 60)
+    }
+}
+
+/// Whether a node is told who the client is, and how.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ProxyProtocol {
+    /// The node sees us as its client.
+    None,
+    /// The line of version 1.
+    V1,
+    /// The bytes of version 2.
+    V2,
+}
+
+/// How a node's health is found out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Health {
+    /// From one look to the next (a tenth more or less, so that looks do not march in step).
+    pub interval: Duration,
+    /// A look that takes longer has failed.
+    pub timeout: Duration,
+    /// So many good looks in a row bring a node up.
+    pub rise: u32,
+    /// So many bad ones in a row take it down.
+    pub fall: u32,
+}
+
+/// How long each part of a connection may take.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timeouts {
+    /// To reach a node; then the next one is tried.
+    pub connect: Duration,
+    /// From there to its first byte, where the node greets first; then the next one is tried.
+    pub greeting: Duration,
+    /// The same for the last node there is: it is left to wait, since nobody else is left.
+    pub last_greeting: Duration,
+    /// Without a byte in either direction.
+    pub idle: Duration,
+}
+
+/// A node as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Unique within its service.
+    pub name: Arc<str>,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its share of connections, 1 to 256.
+    pub weight: u32,
+}
+
+/// A service as the file has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Service {
+    /// Unique.
+    pub name: ServiceName,
+    /// Where clients come in.
+    pub listen: Vec<SocketAddr>,
+    /// How a node is chosen.
+    pub mode: Mode,
+    /// What is spoken.
+    pub protocol: Protocol,
+    /// Whether nodes are told who the client is.
+    pub proxy_protocol: ProxyProtocol,
+    /// How a node's health is found out.
+    pub health: Health,
+    /// How long things may take.
+    pub timeouts: Timeouts,
+    /// At least one, in failover's order.
+    pub nodes: Vec<Node>,
+}
+
+/// The name of a service.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ServiceName(pub Arc<str>);
+
+impl fmt::Display for ServiceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// How many may be inside at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Connections of all services; `None`: as many as descriptors allow.
+    pub connections_max: Option<usize>,
+    /// Connections of one client address (an IPv6 client is its /64).
+    pub connections_per_address_max: usize,
+}
