@@ -55,9 +55,9 @@ pub(crate) struct Measure {
     /// Write the medians into bench/RESULTS.md
     #[arg(long)]
     pub(crate) record: bool,
-    /// Leave our own programs out: to try the machine
-    #[arg(long)]
-    pub(crate) peers_only: bool,
+    /// Only these, with commas between: ours,haproxy,nginx or node,three,postfix
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) contenders: Vec<String>,
     /// Where files go, on the disk to be measured [default: target, $TMPDIR, /var/tmp]
     #[arg(long)]
     pub(crate) dir: Option<PathBuf>,

@@ -88,7 +88,7 @@ fn options(measure: &Measure, rounds: usize, seconds: f64, again_max: u32) -> Op
         rounds: measure.rounds.unwrap_or(rounds),
         run: Duration::from_secs_f64(measure.seconds.unwrap_or(seconds)),
         again_max: measure.again.unwrap_or(again_max),
-        peers_only: measure.peers_only,
+        contenders: measure.contenders.clone(),
         parents: measure.dir.clone().map_or_else(|| likely.to_vec(), |dir| vec![dir]),
         tiny: false,
     }

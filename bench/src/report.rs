@@ -75,12 +75,13 @@ fn digits(value: f64) -> String {
 }
 
 impl Report {
-    /// An empty report.
+    /// An empty report; a ratio with a contender that is not there is left out.
     pub(crate) fn new(
         bench: &'static str,
         contenders: Vec<&'static str>,
-        ratios: Vec<Ratio>,
+        mut ratios: Vec<Ratio>,
     ) -> Self {
+        ratios.retain(|r| contenders.contains(&r.of) && contenders.contains(&r.to));
         Self { bench, contenders, ratios, series: vec![], settings: vec![], notes: vec![] }
     }
 

@@ -40,7 +40,8 @@ fn text(address: SocketAddr, admin: SocketAddr, nodes: &[SocketAddr], header: He
         Header::V2 => "v2",
     };
     let mut text = format!(
-        "admin: {admin}\nlog: {{format: json, level: warn}}\nservices:\n  - name: smtp\n\
+        "admin: {admin}\nlog: {{format: json, level: warn}}\n\
+         limits: {{connections_per_address_max: 100000}}\nservices:\n  - name: smtp\n\
          \x20   listen: [\"{address}\"]\n    mode: least-connections\n    protocol: smtp\n\
          \x20   proxy_protocol: {header}\n\
          \x20   health: {{interval: 200ms, timeout: 100ms, rise: 2, fall: 2}}\n    nodes:\n"

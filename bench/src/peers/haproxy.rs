@@ -34,8 +34,8 @@ pub(crate) async fn start(dir: &Path, nodes: &[SocketAddr], bulk: Bulk) -> Step<
     Peer::start("haproxy", dir, &program, address, Sign::Greeting(address)).await
 }
 
-/// maxconn is what 20,000 open files allow: a proxied connection takes two, and where pipes are used
-/// HAProxy keeps descriptors for them beside.
+/// maxconn is what 20,000 open files allow: a proxied connection takes two, and where pipes are
+/// used HAProxy keeps descriptors for them beside.
 fn text(address: SocketAddr, nodes: &[SocketAddr], bulk: Bulk) -> String {
     let (connections_max, splice) = match bulk {
         Bulk::Copy => (9_900, ""),

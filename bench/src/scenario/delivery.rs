@@ -184,8 +184,8 @@ impl Plan {
 pub(crate) async fn run(options: &Options) -> Step<Finished> {
     let place = Workplace::new(&options.parents)?;
     let plan = Plan::new(options);
-    let contenders = start(options, &plan, &place).await?;
-    let names: Vec<_> = contenders.iter().map(|contender| contender.name).collect();
+    let names = options.choose(&[NODE, THREE, POSTFIX])?;
+    let contenders = start(&names, &plan, &place).await?;
     let all: Vec<Pid> = contenders.iter().flat_map(Contender::groups).collect();
     let mut report = empty_report(&names, &plan, &FileSystem::of(place.path()));
     let mut quiet = Quiet::new(options.again_max);
@@ -219,19 +219,25 @@ pub(crate) async fn run(options: &Options) -> Step<Finished> {
     Ok(Finished { report, troubles: troubles.0 })
 }
 
-async fn start(options: &Options, plan: &Plan, place: &Workplace) -> Step<Vec<Contender>> {
+async fn start(names: &[&'static str], plan: &Plan, place: &Workplace) -> Step<Vec<Contender>> {
     let mut contenders = Vec::new();
     let mut add =
         |name, taker| contenders.push(Contender { name, taker, taken: RefCell::default() });
-    if !options.peers_only {
-        let (one, three) = (place.room(NODE)?, place.room(THREE)?);
-        mailnode::found(&one, plan.mailboxes)?;
-        mailnode::copy(&one, &three)?;
-        add(NODE, Taker::Ours(Cluster::start(&one, 1).await?));
-        add(THREE, Taker::Ours(Cluster::start(&three, 3).await?));
+    // Hashing a thousand passwords is done once, and copied while no program is on it.
+    let pristine = place.room("pristine")?;
+    if names.iter().any(|name| *name != POSTFIX) {
+        mailnode::found(&pristine, plan.mailboxes)?;
     }
-    let postfix = Postfix::start(&place.room(POSTFIX)?, plan.mailboxes).await?;
-    add(POSTFIX, Taker::Postfix(postfix));
+    for name in names {
+        let room = place.room(name)?;
+        if *name == POSTFIX {
+            add(name, Taker::Postfix(Postfix::start(&room, plan.mailboxes).await?));
+            continue;
+        }
+        mailnode::copy(&pristine, &room)?;
+        let count = if *name == THREE { 3 } else { 1 };
+        add(name, Taker::Ours(Cluster::start(&room, count).await?));
+    }
     Ok(contenders)
 }
 
@@ -246,19 +252,23 @@ fn add_figures(report: &mut Report, name: &'static str, load: Load, run: &Run) {
 }
 
 fn empty_report(names: &[&'static str], plan: &Plan, disk: &FileSystem) -> Report {
-    let mut ratios = vec![
+    let ratios = vec![
         Ratio { name: "ratio", of: NODE, to: POSTFIX },
         Ratio { name: "ratio_three", of: THREE, to: POSTFIX },
     ];
-    ratios.retain(|ratio| names.contains(&ratio.of));
     let mut report = Report::new("delivery", names.to_vec(), ratios);
     report.setting("mailboxes", plan.mailboxes.to_string());
     report.setting("disk", disk.kind.clone());
     report.note(format!("mount options of the disk: {}", disk.options));
-    if names.contains(&NODE) {
-        report.setting("node", mailnode::NODE_SETTINGS);
-        report.setting("three", mailnode::CLUSTER_SETTINGS);
+    for name in names {
+        match *name {
+            NODE => report.setting(NODE, mailnode::NODE_SETTINGS),
+            THREE => report.setting(THREE, mailnode::CLUSTER_SETTINGS),
+            _ => {
+                let version = machine::postfix_version();
+                report.setting(POSTFIX, format!("{version},{}", postfix::SETTINGS));
+            }
+        }
     }
-    report.setting("postfix", format!("{},{}", machine::postfix_version(), postfix::SETTINGS));
     report
 }

@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::accounting::Meter;
 use crate::load::Outcome;
-use crate::process::Step;
+use crate::process::{Failure, Step};
 use crate::report::Report;
 
 /// The share of all processors that foreign programs may use during a run.
@@ -32,12 +32,26 @@ pub(crate) struct Options {
     pub(crate) run: Duration,
     /// How many runs may be done again because of foreign work.
     pub(crate) again_max: u32,
-    /// Whether our own programs are left out, to try the machine and the peers.
-    pub(crate) peers_only: bool,
+    /// The names of those that are measured; empty for all.
+    pub(crate) contenders: Vec<String>,
     /// Where files may go, in order of liking.
     pub(crate) parents: Vec<PathBuf>,
     /// Whether all counts are tiny: to see that the bench runs.
     pub(crate) tiny: bool,
+}
+
+impl Options {
+    /// The contenders that were asked for, in the bench's own order; fails on a name it has not.
+    fn choose(&self, all: &[&'static str]) -> Step<Vec<&'static str>> {
+        let strange = self.contenders.iter().find(|name| !all.contains(&name.as_str()));
+        if let Some(name) = strange {
+            let all = all.join(", ");
+            return Err(Failure(format!("--contenders: {name} is not one of {all}")));
+        }
+        let asked = |name: &&&str| self.contenders.iter().any(|asked| asked == **name);
+        let none = self.contenders.is_empty();
+        Ok(all.iter().filter(|name| none || asked(name)).copied().collect())
+    }
 }
 
 /// Does noisy runs again.
@@ -133,6 +147,22 @@ mod tests {
         let firsts: Vec<_> = (0..4).filter_map(|round| turns(&[1, 2, 3], round).next()).collect();
         assert_eq!(firsts, [&1, &2, &3, &1]);
         assert_eq!(turns(&[1, 2, 3], 2).collect::<Vec<_>>(), [&3, &1, &2]);
+    }
+
+    #[test]
+    fn contenders_are_chosen_by_name() {
+        let asked = |names: &[&str]| Options {
+            rounds: 1,
+            run: Duration::ZERO,
+            again_max: 0,
+            contenders: names.iter().map(ToString::to_string).collect(),
+            parents: vec![],
+            tiny: true,
+        };
+        assert_eq!(asked(&[]).choose(&["a", "b"]).unwrap(), ["a", "b"]);
+        assert_eq!(asked(&["b"]).choose(&["a", "b"]).unwrap(), ["b"]);
+        let told = asked(&["c"]).choose(&["a", "b"]).unwrap_err().to_string();
+        assert_eq!(told, "--contenders: c is not one of a, b");
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -105,9 +105,10 @@ impl Contender {
 pub(crate) async fn run(options: &Options) -> Step<Finished> {
     let place = Workplace::new(&options.parents)?;
     let nodes = Nodes::start(place.path()).await?;
-    let names = if options.peers_only { vec![HAPROXY, NGINX] } else { vec![OURS, HAPROXY, NGINX] };
+    let names = options.choose(&[OURS, HAPROXY, NGINX])?;
+    let splice = names.contains(&HAPROXY).then_some(SPLICE);
     let mut contenders = Vec::new();
-    for name in names.iter().copied().chain([SPLICE]) {
+    for name in names.iter().copied().chain(splice) {
         contenders.push(Contender::start(name, name, &place, &nodes).await?);
     }
     let mut report = empty_report(&names);
@@ -186,21 +187,30 @@ fn loads(tiny: bool) -> Vec<Load> {
 }
 
 fn empty_report(names: &[&'static str]) -> Report {
-    let mut ratios = vec![
+    let ratios = vec![
         Ratio { name: "ratio", of: OURS, to: HAPROXY },
         Ratio { name: "ratio_to_nginx", of: OURS, to: NGINX },
         Ratio { name: "ratio_to_haproxy_splice", of: OURS, to: SPLICE },
         Ratio { name: "ratio_nginx_to_haproxy", of: NGINX, to: HAPROXY },
     ];
-    ratios.retain(|ratio| ratio.of != OURS || names.contains(&OURS));
-    let columns = names.iter().copied().chain([SPLICE]).collect();
+    let mut columns = names.to_vec();
+    if names.contains(&HAPROXY) {
+        columns.push(SPLICE);
+    }
     let mut report = Report::new("proxy", columns, ratios);
     report.setting("nodes", "3-greeting-nodes,loopback,one-process");
-    if names.contains(&OURS) {
-        report.setting("ours", balancer::SETTINGS);
+    for name in names {
+        match *name {
+            OURS => report.setting(OURS, balancer::SETTINGS),
+            HAPROXY => {
+                let version = machine::haproxy_version();
+                report.setting(HAPROXY, format!("{version},{}", haproxy::SETTINGS));
+                report.setting(SPLICE, "haproxy+splice-request+splice-response");
+            }
+            _ => {
+                report.setting(NGINX, format!("{},{}", machine::nginx_version(), nginx::SETTINGS));
+            }
+        }
     }
-    report.setting("haproxy", format!("{},{}", machine::haproxy_version(), haproxy::SETTINGS));
-    report.setting("nginx", format!("{},{}", machine::nginx_version(), nginx::SETTINGS));
-    report.setting("haproxy_splice", "haproxy+splice-request+splice-response");
     report
 }
