@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use harness::cluster::Plan;
 use harness::message::subject;
 use harness::smtp_client::send;
-use harness::{ALICE, BOB, Cluster, MOMENT, SmtpClient, message, wait_until};
+use harness::{ALICE, BOB, Cluster, MOMENT, SmtpClient, message, of_size, wait_until};
 
 /// Orphans are swept soon, so that a test can see it.
 const SWEEP: &str = "sweep: {interval: 1s, orphan_age: 5s}\n";
@@ -45,7 +45,7 @@ fn after_the_commit_the_message_is_there_once() {
     assert_eq!(subjects(&cluster), ["unanswered"]);
     comes_back_with_a_clean_temp(&mut cluster);
     assert_eq!(subjects(&cluster), ["unanswered"]);
-    let files = files_below(&cluster.directory().join("store/mail"));
+    let files = files_below(&cluster.directory().join("store/mail/example.test/alice"));
     assert_eq!(files.len(), 1, "its one file: {files:?}");
 }
 
@@ -79,10 +79,21 @@ fn dies_without_an_answer(cluster: &mut Cluster, name: &str) {
     cluster.node_process("a").wait(MOMENT);
 }
 
-/// What a dead node left in its own temp directory goes when it starts again.
+/// A node dies with a message half taken; what it left in its own temp goes at its next start.
 fn comes_back_with_a_clean_temp(cluster: &mut Cluster) {
+    cluster.start_node("a");
     let temp = cluster.directory().join("temp/a");
-    fs::write(temp.join("left-by-an-earlier-life"), b"half a message").expect("a file");
+    let mut half = SmtpClient::hello(cluster.smtp_of("a"));
+    half.say("MAIL FROM:<sender@example.net>").is(250);
+    half.say(&format!("RCPT TO:<{}>", BOB.address)).is(250);
+    half.say("DATA").is(354);
+    half.line().send(&of_size("half", 1 << 20)).expect("sent");
+    wait_until("half a message lies in temp", MOMENT, || {
+        let files = files_below(&temp);
+        if files.len() == 1 { Ok(()) } else { Err(format!("{files:?}")) }
+    });
+    cluster.kill_node("a");
+    assert_eq!(files_below(&temp).len(), 1, "a dead node tidies nothing up");
     cluster.start_node("a");
     let left = files_below(&temp);
     assert!(left.is_empty(), "left in temp: {left:?}");
@@ -94,11 +105,14 @@ fn subjects(cluster: &Cluster) -> Vec<String> {
     cluster.read_all(ALICE).iter().map(|read| subject(read)).collect()
 }
 
-/// All files below a directory.
+/// All files below a directory but those that begin with a dot (the store's marker).
 fn files_below(directory: &Path) -> Vec<PathBuf> {
     let entries = fs::read_dir(directory);
     let entries = entries.unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
     let paths = entries.map(|entry| entry.expect("an entry").path());
+    let hidden =
+        |path: &PathBuf| path.file_name().is_some_and(|name| name.as_encoded_bytes()[0] == b'.');
+    let paths = paths.filter(|path| !hidden(path));
     let found = paths.flat_map(|path| match path.is_dir() {
         true => files_below(&path),
         false => vec![path],
