@@ -6,5 +6,6 @@
 //! `connection` the whole life of one client · `metrics` what is counted.
 
 pub mod backends;
+pub mod config;
 pub mod metrics;
 pub mod settings;

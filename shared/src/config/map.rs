@@ -87,6 +87,7 @@ impl<'a> Map<'a> {
         let Some(node) = self.take(key) else { return Vec::new() };
         let path = join(&self.path, key);
         let Kind::List(elements) = node.kind else {
+            self.places.push(place(node.position, &format!("{path}[0]")));
             return self.scalar(&node, &path).into_iter().collect();
         };
         let mut values = Vec::with_capacity(elements.len());

@@ -1,0 +1,266 @@
+//! The balancer's settings file, read and checked: `configs/balancer.yaml` shows every key.
+//! It does not know YAML's syntax (`shared::config` does) or what is done with a setting.
+//! `commands` and `reload` call it.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use shared::config::{Faults, Map, Place, Value, read_file};
+use shared::logging::LogConfig;
+
+use crate::settings::{
+    Health, Limits, Mode, Node, Protocol, ProxyProtocol, Service, ServiceName, Timeouts,
+};
+
+const MILLISECOND: Duration = Duration::from_millis(1);
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+const HOUR: Duration = Duration::from_secs(60 * 60);
+
+/// A whole settings file.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// Where `/metrics`, `/ready` and `status` are answered.
+    pub admin: SocketAddr,
+    /// At least one.
+    pub services: Vec<Service>,
+    /// How many may be inside at once.
+    pub limits: Limits,
+    /// How long those inside may stay when their node is taken away or the balancer stops.
+    pub drain_timeout: Duration,
+    /// How lines are logged.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// How many nodes all services have together.
+    #[must_use]
+    pub fn node_count(&self) -> usize {
+        self.services.iter().map(|service| service.nodes.len()).sum()
+    }
+}
+
+/// Reads a settings file.
+///
+/// # Errors
+/// Every fault of it at once.
+pub fn read(path: &Path) -> Result<Config, Faults> {
+    read_file(path, from_map)
+}
+
+/// Reads the settings out of the root of a file.
+pub fn from_map(root: &mut Map<'_>) -> Option<Config> {
+    let admin = root.required::<SocketAddr>("admin");
+    let log = LogConfig::read(root);
+    let limits = limits(root);
+    let drain_timeout = root.within("drain_timeout", 30 * SECOND, Duration::ZERO..=24 * HOUR);
+    let services = services(root, admin);
+    if services.is_empty() {
+        root.fault("services", "missing; needed: at least one service");
+    }
+    Some(Config { admin: admin?, services, limits, drain_timeout, log })
+}
+
+fn limits(root: &mut Map<'_>) -> Limits {
+    let mut map = root.map("limits");
+    let connections_max = map.as_mut().and_then(|map| {
+        map.has("connections_max").then(|| map.within("connections_max", 1, 1..=10_000_000))
+    });
+    let per_address = map
+        .as_mut()
+        .map_or(1000, |map| map.within("connections_per_address_max", 1000, 1..=10_000_000));
+    Limits { connections_max, connections_per_address_max: per_address }
+}
+
+/// What has been named so far, with its place, so that a second one of the kind is found.
+#[derive(Default)]
+struct Seen {
+    names: Vec<String>,
+    listen: Vec<(SocketAddr, String)>,
+    nodes: Vec<(SocketAddr, Place)>,
+}
+
+fn services(root: &mut Map<'_>, admin: Option<SocketAddr>) -> Vec<Service> {
+    let mut seen = Seen::default();
+    seen.listen.extend(admin.map(|admin| (admin, "admin".to_owned())));
+    let maps = root.maps("services");
+    let services: Vec<_> = maps.into_iter().filter_map(|map| service(map, &mut seen)).collect();
+    for (address, place) in &seen.nodes {
+        if seen.listen.iter().any(|(listen, _)| reaches(*address, *listen)) {
+            root.fault_at(place, format!("`{address}` is where this balancer itself listens"));
+        }
+    }
+    services
+}
+
+fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
+    let name = map.required::<Name>("name").map(|name| name.0);
+    if let Some(name) = &name {
+        if seen.names.contains(name) {
+            map.fault("name", format!("`{name}` names two services; names are unique"));
+        }
+        seen.names.push(name.clone());
+    }
+    let label = name.clone().unwrap_or_else(|| format!("service {}", seen.names.len() + 1));
+    let listen = listen(&mut map, &label, seen);
+    let mode = map.or("mode", Mode::LeastConnections);
+    let protocol = map.required::<Protocol>("protocol");
+    let proxy_protocol = map.or("proxy_protocol", ProxyProtocol::None);
+    let health = health(&mut map);
+    let timeouts = timeouts(&mut map, protocol.unwrap_or(Protocol::Tcp), protocol.is_some());
+    let nodes = nodes(&mut map, seen);
+    Some(Service {
+        name: ServiceName(name?.into()),
+        listen,
+        mode,
+        protocol: protocol?,
+        proxy_protocol,
+        health,
+        timeouts,
+        nodes,
+    })
+}
+
+fn listen(map: &mut Map<'_>, service: &str, seen: &mut Seen) -> Vec<SocketAddr> {
+    let listen = map.list::<SocketAddr>("listen");
+    if listen.is_empty() {
+        map.fault("listen", "needs at least one ADDRESS:PORT");
+    }
+    for (index, address) in listen.iter().enumerate() {
+        if let Some((_, other)) = seen.listen.iter().find(|(other, _)| overlap(*address, *other)) {
+            let place = map.place(&format!("listen[{index}]"));
+            map.fault_at(&place, format!("`{address}` is taken by {other}"));
+        }
+        seen.listen.push((*address, service.to_owned()));
+    }
+    listen
+}
+
+/// Whether the kernel would refuse the second of two listeners. Port 0 is any free one.
+fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+    let any = a.ip().is_unspecified() || b.ip().is_unspecified();
+    let same = a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4());
+    a.port() != 0 && a.port() == b.port() && same
+}
+
+/// Whether a node's address leads back to a listener of ours, as far as the file can tell.
+fn reaches(node: SocketAddr, listen: SocketAddr) -> bool {
+    let here = node.ip() == listen.ip() || (node.ip().is_loopback() && overlap(node, listen));
+    here && node.port() == listen.port()
+}
+
+fn health(map: &mut Map<'_>) -> Health {
+    let mut health = Health { interval: SECOND, timeout: SECOND / 2, rise: 2, fall: 2 };
+    if let Some(mut map) = map.map("health") {
+        health.interval = map.within("interval", health.interval, 10 * MILLISECOND..=HOUR);
+        health.timeout = map.within("timeout", health.timeout, MILLISECOND..=MINUTE);
+        health.rise = map.within("rise", health.rise, 1..=100);
+        health.fall = map.within("fall", health.fall, 1..=100);
+    }
+    health
+}
+
+fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
+    let mut timeouts = Timeouts {
+        connect: SECOND / 2,
+        greeting: 3 * SECOND,
+        last_greeting: MINUTE,
+        idle: protocol.default_idle(),
+    };
+    let Some(mut map) = map.map("timeouts") else { return timeouts };
+    for key in ["greeting", "last_greeting"] {
+        if known && !protocol.node_greets_first() && map.has(key) {
+            let protocol = protocol.name();
+            map.fault(key, format!("has no meaning with {protocol}: its nodes do not greet first"));
+        }
+    }
+    timeouts.connect = map.within("connect", timeouts.connect, MILLISECOND..=5 * MINUTE);
+    timeouts.greeting = map.within("greeting", timeouts.greeting, MILLISECOND..=10 * MINUTE);
+    timeouts.last_greeting =
+        map.within("last_greeting", timeouts.last_greeting, MILLISECOND..=10 * MINUTE);
+    timeouts.idle = map.within("idle", timeouts.idle, 10 * MILLISECOND..=7 * 24 * HOUR);
+    timeouts
+}
+
+fn nodes(map: &mut Map<'_>, seen: &mut Seen) -> Vec<Node> {
+    let mut nodes: Vec<Node> = Vec::new();
+    let maps = map.maps("nodes");
+    if maps.is_empty() {
+        map.fault("nodes", "needs at least one node: - {name: node1, address: \"10.0.0.11:25\"}");
+    }
+    for mut map in maps {
+        let name = map.required::<Name>("name").map(|name| name.0);
+        let address = map.required::<SocketAddr>("address");
+        let weight = map.within("weight", 1, 1..=256);
+        let named = |name: &&String| nodes.iter().any(|node| *node.name == ***name);
+        if let Some(name) = name.as_ref().filter(named) {
+            let message = format!("`{name}` names two nodes; names are unique in a service");
+            map.fault("name", message);
+        }
+        if let Some(address) = address {
+            check_node_address(&mut map, address, &nodes);
+            seen.nodes.push((address, map.place("address")));
+        }
+        if let (Some(name), Some(address)) = (name, address) {
+            nodes.push(Node { name: name.into(), address, weight });
+        }
+    }
+    nodes
+}
+
+fn check_node_address(map: &mut Map<'_>, address: SocketAddr, nodes: &[Node]) {
+    if let Some(other) = nodes.iter().find(|node| node.address == address) {
+        let other = other.name.clone();
+        map.fault("address", format!("`{address}` is {other}'s already; addresses are unique"));
+    }
+    if address.port() == 0 || address.ip().is_unspecified() || address.ip().is_multicast() {
+        let allowed = "allowed: the address and port of one machine";
+        map.fault("address", format!("`{address}` cannot be connected to; {allowed}"));
+    }
+}
+
+/// A name that suits a metric's label and a command line.
+struct Name(String);
+
+impl Value for Name {
+    const ALLOWED: &'static str =
+        "1 to 63 letters, digits and - _ . beginning with a letter or digit";
+
+    fn parse(text: &str) -> Option<Self> {
+        let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+        let fits = (1..=63).contains(&text.len()) && text.bytes().all(word);
+        (fits && !text.starts_with(['-', '_', '.'])).then(|| Self(text.to_owned()))
+    }
+}
+
+impl Value for Mode {
+    const ALLOWED: &'static str = "least-connections, round-robin, failover";
+
+    fn parse(text: &str) -> Option<Self> {
+        let all = [Self::LeastConnections, Self::RoundRobin, Self::Failover];
+        all.into_iter().find(|mode| mode.name() == text)
+    }
+}
+
+impl Value for Protocol {
+    const ALLOWED: &'static str = "smtp, pop3, imap, tls, tcp";
+
+    fn parse(text: &str) -> Option<Self> {
+        let all = [Self::Smtp, Self::Pop3, Self::Imap, Self::Tls, Self::Tcp];
+        all.into_iter().find(|protocol| protocol.name() == text)
+    }
+}
+
+impl Value for ProxyProtocol {
+    const ALLOWED: &'static str = "none, v1, v2";
+
+    fn parse(text: &str) -> Option<Self> {
+        match text {
+            "none" => Some(Self::None),
+            "v1" => Some(Self::V1),
+            "v2" => Some(Self::V2),
+            _ => None,
+        }
+    }
+}

@@ -1,0 +1,106 @@
+//! Is a balancer's file understood, and is what is wrong with one said?
+//! It knows no sockets; the test runner calls it.
+
+use std::time::Duration;
+
+use balancer::config::{Config, from_map};
+use balancer::settings::{Mode, Protocol, ProxyProtocol};
+use shared::config::{Faults, read_text};
+
+fn read(text: &str) -> Result<Config, Faults> {
+    read_text("balancer.yaml", text, &|_| None, from_map)
+}
+
+fn faults(text: &str) -> Vec<String> {
+    read(text).expect_err("it has faults").lines().collect()
+}
+
+const SMALL: &str = "admin: 127.0.0.1:9100
+services:
+  - name: smtp
+    listen: 0.0.0.0:25
+    protocol: smtp
+    nodes: [{name: node1, address: \"10.0.0.11:25\"}]
+";
+
+#[test]
+fn a_small_file_has_its_defaults() {
+    let config = read(SMALL).expect("it is good");
+    let service = &config.services[0];
+    assert_eq!(service.mode, Mode::LeastConnections);
+    assert_eq!(service.proxy_protocol, ProxyProtocol::None);
+    assert_eq!(service.timeouts.idle, Duration::from_secs(660));
+    assert_eq!(service.nodes[0].weight, 1);
+    assert_eq!((config.limits.connections_max, config.node_count()), (None, 1));
+    assert_eq!(config.drain_timeout, Duration::from_secs(30));
+    let imap = read(&SMALL.replace("protocol: smtp", "protocol: imap")).expect("it is good");
+    assert!(imap.services[0].timeouts.idle > Duration::from_secs(31 * 60), "IDLE would be cut");
+}
+
+#[test]
+fn the_example_of_the_repository_is_good() {
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/balancer.yaml");
+    let config = balancer::config::read(file.as_ref()).unwrap_or_else(|faults| panic!("{faults}"));
+    assert_eq!(config.services[0].protocol, Protocol::Smtp);
+}
+
+#[test]
+fn every_planted_fault_is_named() {
+    let found = faults(
+        "admin: localhost:9100
+services:
+  - name: smtp one
+    listen: [\"0.0.0.0:25\", \"127.0.0.1:25\"]
+    mode: fastest
+    protocol: http
+    nodes:
+      - {name: node1, address: \"10.0.0.11:25\", weight: 257}
+      - {name: node1, address: \"10.0.0.11:25\"}
+      - {name: node2, address: \"10.0.0.12:0\"}
+      - {address: \"127.0.0.1:25\"}
+  - name: pop3
+    listen: []
+    protocol: tcp
+    timeouts: {greeting: 1s, idle: 0s}
+    health: {rise: 0}
+    nodes: []
+  - name: pop3
+    listen: 0.0.0.0:25
+    protocol: pop3
+    virtual_ip: x
+    nodes: [{name: a, address: \"10.0.0.1:110\"}]
+",
+    );
+    for expected in [
+        ":1:8: admin: `localhost:9100` is not allowed",
+        ":3:11: services[0].name: `smtp one` is not allowed",
+        ":4:28: services[0].listen[1]: `127.0.0.1:25` is taken by",
+        ":5:11: services[0].mode: `fastest` is not allowed; allowed: least-connections, round-",
+        ":6:15: services[0].protocol: `http` is not allowed; allowed: smtp, pop3, imap, tls, tcp",
+        ":8:56: services[0].nodes[0].weight: `257` is not allowed; allowed: 1 to 256",
+        ":9:16: services[0].nodes[1].name: `node1` names two nodes",
+        ":9:32: services[0].nodes[1].address: `10.0.0.11:25` is node1's already",
+        ":10:32: services[0].nodes[2].address: `10.0.0.12:0` cannot be connected to",
+        ":11:9: services[0].nodes[3].name: missing",
+        ":11:19: services[0].nodes[3].address: `127.0.0.1:25` is where this balancer itself",
+        ":13:13: services[1].listen: needs at least one ADDRESS:PORT",
+        ":15:26: services[1].timeouts.greeting: has no meaning with tcp",
+        ":15:36: services[1].timeouts.idle: `0ms` is not allowed; allowed: 10ms to 7d",
+        ":16:20: services[1].health.rise: `0` is not allowed; allowed: 1 to 100",
+        ":17:12: services[1].nodes: needs at least one node",
+        ":18:11: services[2].name: `pop3` names two services",
+        ":19:13: services[2].listen[0]: `0.0.0.0:25` is taken by",
+        ":21:5: services[2].virtual_ip: unknown key; allowed: name, listen, mode, protocol",
+    ] {
+        let named = found.iter().any(|line| line.starts_with(&format!("balancer.yaml{expected}")));
+        assert!(named, "no {expected}\nin {found:#?}");
+    }
+    assert_eq!(found.len(), 19, "{found:#?}");
+}
+
+#[test]
+fn a_file_without_services_is_told_so() {
+    assert!(faults("admin: 127.0.0.1:1")[0].contains("services: missing; needed: at least one"));
+    let two = SMALL.replace("0.0.0.0:25", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]");
+    assert_eq!(read(&two).expect("port 0 is any free one").services[0].listen.len(), 2);
+}
