@@ -68,8 +68,9 @@ fn level(held: &[SmtpClient]) -> [usize; 3] {
 
 fn active(cluster: &Cluster) -> [f64; 3] {
     let metrics = cluster.metrics();
-    ["a", "b", "c"]
-        .map(|node| metrics.sum("balancer_node_active", &[("service", "smtp"), ("node", node)]))
+    ["a", "b", "c"].map(|node| {
+        metrics.sum("balancer_node_connections", &[("service", "smtp"), ("node", node)])
+    })
 }
 
 #[test]
@@ -185,10 +186,10 @@ fn every_way_to_write_the_file_is_seen() {
     swap_link(Path::new("v2"), &folder.join("..data"));
     change(&cluster, "a swap of links", "round-robin");
 
-    let before = cluster.metrics().sum("balancer_config_reloads_total", &[("result", "ok")]);
+    let before = cluster.metrics().sum("balancer_config_reloads_total", &[("result", "good")]);
     cluster.signal_balancer(Signal::HUP);
     wait_until("SIGHUP reads the file again", MOMENT, || {
-        let now = cluster.metrics().sum("balancer_config_reloads_total", &[("result", "ok")]);
+        let now = cluster.metrics().sum("balancer_config_reloads_total", &[("result", "good")]);
         if now > before { Ok(()) } else { Err(format!("{now} reloads")) }
     });
 }
@@ -230,7 +231,7 @@ fn a_good_file_is_in_force_within_a_tenth_of_a_second() {
 }
 
 fn reloads(cluster: &Cluster) -> f64 {
-    cluster.metrics().sum("balancer_config_reloads_total", &[("result", "ok")])
+    cluster.metrics().sum("balancer_config_reloads_total", &[("result", "good")])
 }
 
 /// Five faults of five kinds, with the line that each stands in.
@@ -272,7 +273,7 @@ fn a_broken_file_changes_nothing_and_names_every_fault() {
     cluster.edit_balancer_yaml(|_| broken);
     wait_until("the broken file is told", MOMENT, || {
         let metrics = cluster.metrics();
-        let refused = metrics.sum("balancer_config_reloads_total", &[("result", "refused")]);
+        let refused = metrics.sum("balancer_config_reloads_total", &[("result", "bad")]);
         if refused > 0.0 { Ok(()) } else { Err(format!("{refused} were refused")) }
     });
     let log = cluster.balancer_log();
@@ -280,13 +281,13 @@ fn a_broken_file_changes_nothing_and_names_every_fault() {
         let place = format!("balancer.yaml:{line}:");
         assert!(log.contains(&place), "the log names no fault at {place}:\n{log}");
     }
-    assert_eq!(cluster.metrics().sum("balancer_config_good", &[]), 0.0);
+    assert_eq!(cluster.metrics().sum("balancer_config_valid", &[]), 0.0);
     goes_by(&cluster, "round-robin").expect("the old one is in force");
     held.quit();
 
     cluster.edit_balancer_yaml(|_| set_mode(&text, "failover"));
     wait_until("a good file is in force again", MOMENT, || goes_by(&cluster, "failover"));
-    assert_eq!(cluster.metrics().sum("balancer_config_good", &[]), 1.0);
+    assert_eq!(cluster.metrics().sum("balancer_config_valid", &[]), 1.0);
 }
 
 #[test]

@@ -35,7 +35,7 @@ fn promtool_reads_them_and_the_counts_agree() {
     reader.quit();
 
     wait_until("all connections are closed", MOMENT, || {
-        let open = cluster.metrics().sum("balancer_node_active", &[]);
+        let open = cluster.metrics().sum("balancer_node_connections", &[]);
         let held: f64 = ["a", "b", "c"]
             .iter()
             .map(|node| cluster.metrics_of(node).sum("mailnode_connections_open", &[]))
@@ -76,10 +76,11 @@ fn balancer_agrees(cluster: &Cluster) {
         [("smtp-a", "a", 2.), ("smtp-b", "b", 2.), ("smtp-c", "c", 3.), ("pop3-b", "b", 1.)]
     {
         let labels = [("service", service), ("node", node)];
-        counts(&metrics, "the balancer", "balancer_connections_total", &labels, connections);
+        counts(&metrics, "the balancer", "balancer_node_connects_total", &labels, connections);
         counts(&metrics, "the balancer", "balancer_node_up", &labels, 1.0);
     }
-    counts(&metrics, "the balancer", "balancer_connections_total", &[("service", "smtp")], 0.0);
+    let smtp = [("service", "smtp")];
+    counts(&metrics, "the balancer", "balancer_service_connections_total", &smtp, 0.0);
 }
 
 #[track_caller]
