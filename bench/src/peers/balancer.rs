@@ -43,7 +43,7 @@ fn text(address: SocketAddr, admin: SocketAddr, nodes: &[SocketAddr], header: He
         "admin: {admin}\nlog: {{format: json, level: warn}}\n\
          limits: {{connections_per_address_max: 100000}}\nservices:\n  - name: smtp\n\
          \x20   listen: [\"{address}\"]\n    mode: least-connections\n    protocol: smtp\n\
-         \x20   proxy_protocol: {header}\n\
+         \x20   proxy_protocol: {header}\n    timeouts: {{connect: 1s, idle: 5m}}\n\
          \x20   health: {{interval: 200ms, timeout: 100ms, rise: 2, fall: 2}}\n    nodes:\n"
     );
     for (number, node) in nodes.iter().enumerate() {
