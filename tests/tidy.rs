@@ -43,7 +43,7 @@ fn is_below(source: &Source, folders: &[&str]) -> bool {
 
 #[test]
 fn every_file_says_what_it_is_and_what_it_does_not_know() {
-    let absences = ["not know", "knows no", "knows neither", "knows nothing"];
+    let absences = ["not know", "knows no", "knows neither", "knows nothing", "nothing here knows"];
     let mut places = Vec::new();
     for source in rust() {
         let head: Vec<_> = source.text.lines().take_while(|line| line.starts_with("//!")).collect();
@@ -341,4 +341,21 @@ fn dependencies_are_named_once_and_scripts_can_be_run() {
         }
     }
     none("scripts can be executed", places);
+}
+
+#[test]
+fn what_the_readme_names_is_there() {
+    let text = std::fs::read_to_string(harness::program::project().join("README.md"));
+    let text = text.expect("a README");
+    for command in ["./configs/local/up", "./tests/run"] {
+        assert!(text.contains(command), "the README does not name {command}");
+    }
+    let is_part = |c: char| c.is_ascii_alphanumeric() || "./_-".contains(c);
+    let folders = ["balancer/", "mailnode/", "shared/", "configs/", "tests/", "bench/", ".ci/"];
+    let words = text.split(|c| !is_part(c)).map(|word| word.trim_start_matches("./"));
+    let paths = words.filter(|word| folders.iter().any(|folder| word.starts_with(folder)));
+    let missing = paths.filter(|path| {
+        !harness::program::project().join(path.trim_end_matches(['.', '-'])).exists()
+    });
+    none("a path in the README leads somewhere", missing.map(str::to_owned).collect());
 }
