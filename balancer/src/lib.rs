@@ -2,10 +2,29 @@
 //! It knows nothing of mail beyond what a greeting and a refusal look like. `main` and the tests
 //! call it.
 //!
-//! `settings` what it is told · `config` the file that says so · `backends` which node? (pure) ·
-//! `connection` the whole life of one client · `metrics` what is counted.
+//! The way of a client: `doors` lets it in · `connection` is its whole life: `admission` may it
+//! come in? · `backends` which node? (pure) · `relay` bytes both ways · `greeting` if there is
+//! none · `account` its log line and counts. `socket` has the few verbs that touch a socket.
+//!
+//! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
+//! force · `probe` looks at nodes · `verdict` what a failed dial means · `api` and `metrics` what
+//! is seen · `commands` the command line.
 
+pub mod account;
+pub mod admission;
+pub mod api;
 pub mod backends;
+pub mod commands;
 pub mod config;
+pub mod connection;
+pub mod descriptors;
+pub mod doors;
+pub mod greeting;
+pub mod house;
 pub mod metrics;
+pub mod probe;
+pub mod relay;
+pub mod reload;
 pub mod settings;
+pub mod socket;
+pub mod verdict;

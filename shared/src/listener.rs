@@ -1,12 +1,12 @@
 //! A listening socket, and the one loop that accepts: an error is a pause, never an end.
 //! It does not know what is spoken. Both binaries' `run` commands call it for every port.
 
+use std::collections::HashMap;
 use std::io;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
-
-use std::collections::HashMap;
 
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::net::{TcpListener, TcpStream};
@@ -206,7 +206,7 @@ pub struct AddressLimit(Arc<Addresses>);
 
 #[derive(Debug)]
 struct Addresses {
-    max: usize,
+    max: AtomicUsize,
     /// Only addresses that have a connection stand here, so the map is as bounded as they are.
     counts: Mutex<HashMap<IpAddr, usize>>,
 }
@@ -215,7 +215,12 @@ impl AddressLimit {
     /// At most `max` connections for each address.
     #[must_use]
     pub fn new(max: usize) -> Self {
-        Self(Arc::new(Addresses { max, counts: Mutex::default() }))
+        Self(Arc::new(Addresses { max: AtomicUsize::new(max), counts: Mutex::default() }))
+    }
+
+    /// Another limit from now on; those who are inside stay.
+    pub fn set_max(&self, max: usize) {
+        self.0.max.store(max, Ordering::Relaxed);
     }
 
     /// A place for one more connection of this address, or `None` where it has its share.
@@ -224,7 +229,7 @@ impl AddressLimit {
         let address = household(address);
         let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
-        if *count >= self.0.max {
+        if *count >= self.0.max.load(Ordering::Relaxed) {
             if *count == 0 {
                 counts.remove(&address);
             }

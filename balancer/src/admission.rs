@@ -1,0 +1,101 @@
+//! Who may come in: so many connections in all, so many of one address.
+//! It does not know what happens inside. `connection` asks it first of all.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+
+use shared::listener::{AddressLimit, AddressPermit};
+
+use crate::metrics::{self, End};
+
+/// The door keeper of all services.
+#[derive(Debug, Clone)]
+pub struct Admission {
+    seats: Arc<Seats>,
+    addresses: AddressLimit,
+}
+
+#[derive(Debug)]
+struct Seats {
+    max: AtomicUsize,
+    taken: AtomicUsize,
+}
+
+/// A client's place; given back when dropped.
+#[derive(Debug)]
+pub struct Seat {
+    seats: Arc<Seats>,
+    _address: AddressPermit,
+}
+
+impl Admission {
+    /// At most `max` clients, and `per_address_max` of one address.
+    #[must_use]
+    pub fn new(max: usize, per_address_max: usize) -> Self {
+        metrics::connections_limit(max);
+        let seats = Seats { max: AtomicUsize::new(max), taken: AtomicUsize::new(0) };
+        Self { seats: Arc::new(seats), addresses: AddressLimit::new(per_address_max) }
+    }
+
+    /// Other limits from now on; those inside stay.
+    pub fn set_limits(&self, max: usize, per_address_max: usize) {
+        metrics::connections_limit(max);
+        self.seats.max.store(max, Ordering::Relaxed);
+        self.addresses.set_max(per_address_max);
+    }
+
+    /// How many clients are inside.
+    #[must_use]
+    pub fn taken(&self) -> usize {
+        self.seats.taken.load(Ordering::Acquire)
+    }
+
+    /// The most clients that may be inside.
+    #[must_use]
+    pub fn max(&self) -> usize {
+        self.seats.max.load(Ordering::Relaxed)
+    }
+
+    /// A place for a client of this address.
+    ///
+    /// # Errors
+    /// Which of the limits is reached.
+    pub fn admit(&self, address: IpAddr) -> Result<Seat, End> {
+        let permit = self.addresses.admit(address).ok_or(End::RefusedAddress)?;
+        // Taken before it is compared, so that two at the same time cannot both be the last.
+        let seat = {
+            self.seats.taken.fetch_add(1, Ordering::AcqRel);
+            Seat { seats: self.seats.clone(), _address: permit }
+        };
+        if self.taken() > self.max() { Err(End::RefusedLimit) } else { Ok(seat) }
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        self.seats.taken.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_are_given_and_given_back() {
+        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let admission = Admission::new(3, 2);
+        let first = admission.admit(address(1)).expect("one");
+        let _second = admission.admit(address(1)).expect("two");
+        assert_eq!(admission.admit(address(1)).map(drop), Err(End::RefusedAddress));
+        let _third = admission.admit(address(2)).expect("three");
+        assert_eq!(admission.admit(address(3)).map(drop), Err(End::RefusedLimit));
+        assert_eq!(admission.taken(), 3, "a refusal takes no place");
+        drop(first);
+        let _fourth = admission.admit(address(1)).expect("a place is free");
+        admission.set_limits(5, 1);
+        assert_eq!(admission.admit(address(1)).map(drop), Err(End::RefusedAddress));
+        admission.admit(address(3)).expect("there is more room");
+    }
+}

@@ -1,0 +1,209 @@
+//! The whole life of one client connection: may it come in, which node, bytes both ways, an end.
+//! It does not know how a node is chosen or how bytes are carried, and no settings file. The loop
+//! that accepts (`doors`) starts one for each client.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shared::proxy_header::{encode_v1, encode_v2};
+use tokio::time::{Instant, timeout};
+
+use crate::account::Account;
+use crate::admission::Admission;
+use crate::backends::{Backends, Lease, Service, Tried};
+use crate::greeting::refusal;
+use crate::metrics::{Cause, End};
+use crate::relay::Relay;
+use crate::settings::ProxyProtocol;
+use crate::socket::Socket;
+use crate::verdict::{cause_of_dial, cause_of_silence, report_flip};
+
+/// The last node there is gets at least this long to be reached: a lost SYN is sent again after 1 s.
+const LAST_CONNECT_MIN: Duration = Duration::from_secs(3);
+/// How long a client that is refused has to take the words and leave.
+const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// What every connection uses.
+#[derive(Debug)]
+pub struct Front {
+    /// Who may come in.
+    pub admission: Admission,
+    /// Which node.
+    pub backends: Arc<Backends>,
+}
+
+/// A client that has just been accepted.
+#[derive(Debug)]
+pub struct Client {
+    /// Its connection.
+    pub socket: Socket,
+    /// Its address.
+    pub address: SocketAddr,
+}
+
+/// Why one attempt at one node came to nothing.
+enum Miss {
+    /// The node could not be used: another one may be.
+    Node(Cause),
+    /// The client is gone: nobody needs a node any more.
+    ClientLeft,
+}
+
+/// Serves one client from its first packet to its last; the same client is moved from node to node
+/// until one has greeted it, and never afterwards.
+pub async fn carry(client: Client, service: Arc<Service>, front: &Front) {
+    let mut account = Account::open(client.address, service.clone());
+    // The seat and the lease live until the end, so open counts cannot drift.
+    let _seat = match front.admission.admit(client.address.ip()) {
+        Ok(seat) => seat,
+        Err(end) => return refuse(client, &account.close(end), end).await,
+    };
+    match reach_a_node(&client, &service, front, &mut account).await {
+        Ok((lease, mut relay)) => {
+            let node = lease.backend();
+            let tallies = (&node.metrics.bytes_to_node, &node.metrics.bytes_to_client);
+            let idle = service.settings.timeouts.idle;
+            let end = relay.both_ways(idle, &node.leave, tallies).await;
+            account.carried(relay.bytes_to_node(), relay.bytes_to_client());
+            relay.finish(end);
+            if !matches!(end, End::ClientClosed | End::NodeClosed) {
+                client.socket.reset();
+            }
+            account.close(end);
+        }
+        Err(End::NoNode) => refuse(client, &account.close(End::NoNode), End::NoNode).await,
+        Err(end) => drop(account.close(end)),
+    }
+}
+
+/// Tries one node after the other until one can be used. A node that is refused, silent or gone
+/// costs the client a moment, not its connection.
+async fn reach_a_node<'c>(
+    client: &'c Client,
+    service: &Arc<Service>,
+    front: &Front,
+    account: &mut Account,
+) -> Result<(Lease, Relay<'c>), End> {
+    let mut tried = Tried::default();
+    loop {
+        // The newest picture each time: a node may have gone down, or come, while another was tried.
+        let now = front.backends.service(&service.settings.name);
+        let now = now.unwrap_or_else(|| service.clone());
+        let Some(lease) = now.pick(&tried) else { return Err(End::NoNode) };
+        let is_last = now.untried(&tried) <= 1;
+        if tried.count() > 0 {
+            now.metrics.retried();
+        }
+        account.tries(lease.backend());
+        match attempt(client, &now, &lease, is_last, account).await {
+            Ok(relay) => return Ok((lease, relay)),
+            Err(Miss::ClientLeft) => return Err(End::ClientLeft),
+            Err(Miss::Node(cause)) => {
+                blame(front, &lease, cause);
+                tried.add(lease.backend());
+            }
+        }
+    }
+}
+
+/// One node: reach it, tell it who the client is, and where it greets first wait until it has.
+async fn attempt<'c>(
+    client: &'c Client,
+    service: &Service,
+    lease: &Lease,
+    is_last: bool,
+    account: &mut Account,
+) -> Result<Relay<'c>, Miss> {
+    let (settings, node) = (&service.settings, lease.backend());
+    let timeouts = &settings.timeouts;
+    let greets = settings.protocol.node_greets_first();
+
+    let patience = if is_last { timeouts.connect.max(LAST_CONNECT_MIN) } else { timeouts.connect };
+    let began = Instant::now();
+    let socket = tokio::select! {
+        biased;
+        socket = timeout(patience, Socket::connect(node.address)) => socket,
+        () = client.socket.left(greets) => return Err(Miss::ClientLeft),
+    };
+    let socket = socket.map_err(|_| Miss::Node(Cause::Timeout))?;
+    let socket = socket.map_err(|error| Miss::Node(cause_of_dial(&error)))?;
+    node.metrics.connected(began.elapsed());
+    account.dialed(began.elapsed());
+
+    introduce(client, &socket, settings.proxy_protocol).map_err(Miss::Node)?;
+
+    let mut relay = Relay::new(&client.socket, socket);
+    if greets {
+        let patience =
+            if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { timeouts.greeting };
+        let began = Instant::now();
+        let heard = tokio::select! {
+            biased;
+            heard = timeout(patience, relay.first_word()) => heard,
+            () = client.socket.left(greets) => return Err(Miss::ClientLeft),
+        };
+        let heard = heard.map_err(|_| Miss::Node(Cause::Silent))?;
+        heard.map_err(|error| Miss::Node(cause_of_silence(&error)))?;
+        node.metrics.greeted(began.elapsed());
+        account.greeted(began.elapsed());
+    }
+    Ok(relay)
+}
+
+/// The PROXY header, in one write: some servers read it with one call.
+fn introduce(client: &Client, node: &Socket, version: ProxyProtocol) -> Result<(), Cause> {
+    let encode = match version {
+        ProxyProtocol::None => return Ok(()),
+        ProxyProtocol::V1 => encode_v1,
+        ProxyProtocol::V2 => encode_v2,
+    };
+    let came_to = client.socket.local_address().map_err(|_| Cause::Local)?;
+    let header = encode(client.address, came_to);
+    match node.send(&header) {
+        Ok(sent) if sent == header.len() => Ok(()),
+        Ok(_) => Err(Cause::Local),
+        Err(error) => Err(cause_of_silence(&error)),
+    }
+}
+
+/// Counts a miss, and tells the node's judge of those that say something of the node's life.
+fn blame(front: &Front, lease: &Lease, cause: Cause) {
+    let node = lease.backend();
+    node.metrics.failed(cause);
+    if cause == Cause::Local {
+        tracing::debug!(node = %node.name, "no way out: is a port, a descriptor or memory missing?");
+        return;
+    }
+    node.remember_failure(format!("a client's connection: {}", cause.name()));
+    if !matches!(cause, Cause::Refused | Cause::Timeout | Cause::Unreachable) {
+        return;
+    }
+    if let Some(flip) = front.backends.hear(node, false) {
+        report_flip(node, flip, cause.name());
+    }
+}
+
+/// Says no in the words of the protocol, or with a reset where there are none.
+async fn refuse(client: Client, service: &Service, end: End) {
+    let Some(words) = refusal(service.settings.protocol, end) else {
+        return client.socket.reset();
+    };
+    if client.socket.send(words.as_bytes()).is_err() || client.socket.end().is_err() {
+        return;
+    }
+    // A close while the client's own first bytes are unread would reset it, words and all.
+    let heard_out = async {
+        let mut ignored = [0; 512];
+        loop {
+            client.socket.readable().await;
+            match client.socket.receive(&mut ignored) {
+                Ok(0) => return,
+                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
+                Ok(_) | Err(_) => {}
+            }
+        }
+    };
+    let _ = timeout(REFUSAL_TIMEOUT, heard_out).await;
+}

@@ -1,0 +1,174 @@
+//! The whole balancer as it stands: doors, nodes, probes; new settings are put in force here.
+//! It does not know where settings come from or who asks. `commands::run` builds and closes it.
+
+use std::sync::{Arc, Weak};
+use std::time::Duration;
+
+use shared::listener::ConnectionLimit;
+use shared::shutdown::Stop;
+
+use crate::admission::Admission;
+use crate::backends::{Backend, Backends};
+use crate::config::Config;
+use crate::connection::Front;
+use crate::descriptors::Descriptors;
+use crate::doors::{ClosedDoor, DoorKey, Hallway, OpenDoor};
+use crate::probe;
+use crate::settings::{Limits, ServiceName};
+
+/// Who accepted a client may have to tell it that there is no room: so many more than fit.
+const REFUSED_AT_ONCE: usize = 64;
+/// After connections were told to end they have this long to do so.
+const END_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The balancer as it stands.
+#[derive(Debug)]
+pub struct House {
+    config: Config,
+    descriptors: Descriptors,
+    hallway: Hallway,
+    doors: Vec<OpenDoor>,
+    /// Nodes that were taken out of the file and may still have connections.
+    leaving: Vec<Weak<Backend>>,
+}
+
+/// Why settings could not be put in force: one sentence for each door that cannot be opened.
+pub type CannotListen = Vec<String>;
+
+impl House {
+    /// Builds it and lets clients in.
+    ///
+    /// # Errors
+    /// Where it could not listen; nothing is left open then.
+    pub fn open(config: Config, descriptors: Descriptors) -> Result<Self, CannotListen> {
+        let limits = config.limits;
+        let admission = Admission::new(
+            descriptors.connections_max(limits.connections_max),
+            limits.connections_per_address_max,
+        );
+        let front = Front { admission, backends: Arc::new(Backends::default()) };
+        let hallway = Hallway {
+            front: Arc::new(front),
+            limit: ConnectionLimit::new(descriptors.connections() + REFUSED_AT_ONCE),
+            guests: Stop::new(),
+        };
+        let empty = Config { services: Vec::new(), ..config.clone() };
+        let mut house =
+            Self { config: empty, descriptors, hallway, doors: Vec::new(), leaving: Vec::new() };
+        house.refit(config)?;
+        Ok(house)
+    }
+
+    /// What connections and the admin desk use.
+    #[must_use]
+    pub fn front(&self) -> &Arc<Front> {
+        &self.hallway.front
+    }
+
+    /// The settings in force.
+    #[must_use]
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Where clients of each service come in.
+    #[must_use]
+    pub fn listening(&self) -> Vec<(ServiceName, std::net::SocketAddr)> {
+        let services = self.config.services.iter().flat_map(|service| {
+            let keys = DoorKey::of(service);
+            let doors = keys.filter_map(|key| self.doors.iter().find(|door| door.key == key));
+            doors.map(|door| (service.name.clone(), door.address))
+        });
+        services.collect()
+    }
+
+    /// Puts other settings in force for new connections: new doors listen before old ones are
+    /// closed, and either all of it is in force or nothing.
+    ///
+    /// # Errors
+    /// Where it could not listen; the old settings stay in force then.
+    pub fn refit(&mut self, config: Config) -> Result<(), CannotListen> {
+        let keys: Vec<_> = config.services.iter().flat_map(DoorKey::of).collect();
+        let new = keys.iter().filter(|key| !self.doors.iter().any(|door| door.key == **key));
+        let new = bind_all(new.cloned())?;
+
+        let Limits { connections_max, connections_per_address_max } = config.limits;
+        let max = self.descriptors.connections_max(connections_max);
+        self.front().admission.set_limits(max, connections_per_address_max);
+        let change = self.front().backends.replace(config.services.clone());
+
+        let names = config.services.iter();
+        let names = names.flat_map(|service| DoorKey::of(service).map(|key| (key, &service.name)));
+        let names: Vec<_> = names.collect();
+        for (key, door) in new {
+            let owner = names.iter().find(|(one, _)| *one == key);
+            let service = owner.and_then(|(_, name)| self.front().backends.service(name));
+            self.doors.extend(service.map(|service| door.open(service, &self.hallway)));
+        }
+        for door in self.doors.extract_if(.., |door| !keys.contains(&door.key)) {
+            door.close();
+        }
+        for node in change.added {
+            tokio::spawn(probe::watch(node, self.front().backends.clone()));
+        }
+        self.see_off(change.removed, config.drain_timeout);
+        self.config = config;
+        Ok(())
+    }
+
+    /// Connections of nodes that were taken away may go on for a while.
+    fn see_off(&mut self, removed: Vec<Arc<Backend>>, drain_timeout: Duration) {
+        self.leaving.retain(|node| node.strong_count() > 0);
+        for node in removed {
+            node.metrics.removed();
+            self.leaving.push(Arc::downgrade(&node));
+            tokio::spawn(async move {
+                tokio::time::sleep(drain_timeout).await;
+                node.leave.request();
+            });
+        }
+    }
+
+    /// Lets nobody in any more.
+    pub fn close_doors(&self) {
+        for door in &self.doors {
+            door.close();
+        }
+    }
+
+    /// How many clients are inside.
+    #[must_use]
+    pub fn guests(&self) -> usize {
+        self.hallway.guests.guests()
+    }
+
+    /// Waits until nobody is inside; returns how many are left at the deadline.
+    pub async fn emptied(&self, deadline: Duration) -> usize {
+        self.hallway.guests.emptied(deadline).await
+    }
+
+    /// Ends the connections of all who are still inside.
+    pub async fn clear(&self) -> usize {
+        let picture = self.front().backends.picture();
+        let nodes = picture.services.iter().flat_map(|service| service.candidates());
+        let nodes = nodes.map(|candidate| candidate.backend.clone());
+        for node in nodes.chain(self.leaving.iter().filter_map(Weak::upgrade)) {
+            node.leave.request();
+        }
+        self.emptied(END_TIMEOUT).await
+    }
+}
+
+/// All of them or none.
+fn bind_all(
+    keys: impl Iterator<Item = DoorKey>,
+) -> Result<Vec<(DoorKey, ClosedDoor)>, CannotListen> {
+    let (mut doors, mut faults) = (Vec::new(), Vec::new());
+    for key in keys {
+        match ClosedDoor::bind(key.clone()) {
+            Ok(door) => doors.push((key, door)),
+            Err(error) => faults.push(format!("cannot listen at {}: {error}", key.address())),
+        }
+    }
+    if faults.is_empty() { Ok(doors) } else { Err(faults) }
+}
