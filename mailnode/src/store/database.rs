@@ -62,6 +62,12 @@ impl DatabaseUrl {
             .disable_statement_logging()
     }
 
+    /// A connection of the writer's own, to be kept for the process's life: the last close of a
+    /// database deletes its WAL, and a growing WAL costs a journal commit per transaction.
+    pub(super) async fn connect(&self) -> Result<SqliteConnection, StoreError> {
+        Ok(self.options().connect().await?)
+    }
+
     /// The small local file that writers lock.
     fn turn_path(&self) -> PathBuf {
         let mut name = self.path.as_os_str().to_owned();
@@ -95,7 +101,7 @@ impl Database {
             .connect_with(url.options())
             .await?;
         check_schema(&readers).await?;
-        let writer = Writer::start(connect(url).await?, Turn::open(url)?)?;
+        let writer = Writer::start(url.clone(), Turn::open(url)?)?;
         Ok(Self { readers, writer })
     }
 
@@ -153,12 +159,6 @@ impl Database {
         sqlx::query("SELECT uuid FROM cluster").fetch_optional(&self.readers).await?;
         Ok(())
     }
-}
-
-/// A connection of the writer's own, kept for the process's life: the last close of a database
-/// deletes its WAL, and a growing WAL costs a journal commit per transaction.
-async fn connect(url: &DatabaseUrl) -> Result<SqliteConnection, StoreError> {
-    Ok(url.options().connect().await?)
 }
 
 async fn check_schema(readers: &SqlitePool) -> Result<(), StoreError> {

@@ -10,7 +10,7 @@ use sqlx::Connection;
 use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::database::Turn;
+use super::database::{DatabaseUrl, Turn};
 use super::error::StoreError;
 use super::messages::{self, Delivery};
 use crate::metrics;
@@ -28,10 +28,8 @@ pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
 pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
 
 type Answer<T> = oneshot::Sender<Result<T, StoreError>>;
-type Change = Box<
-    dyn for<'c> FnOnce(&'c mut SqliteConnection, &'c Turn) -> Pin<Box<dyn Future<Output = ()> + 'c>>
-        + Send,
->;
+type Change =
+    Box<dyn for<'l> FnOnce(&'l mut Lane) -> Pin<Box<dyn Future<Output = ()> + 'l>> + Send>;
 
 enum Job {
     Deliver(WaitingDelivery),
@@ -51,8 +49,8 @@ pub(super) struct Writer {
 }
 
 impl Writer {
-    /// Starts the thread, which owns the connection until the last door is dropped.
-    pub(super) fn start(connection: SqliteConnection, turn: Turn) -> Result<Self, StoreError> {
+    /// Starts the thread, which owns its connection until the last door is dropped.
+    pub(super) fn start(url: DatabaseUrl, turn: Turn) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_time()
             .build()
@@ -60,7 +58,7 @@ impl Writer {
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || runtime.block_on(write(connection, turn, queue)))
+            .spawn(move || runtime.block_on(write(Lane { url, turn, connection: None }, queue)))
             .map_err(|error| StoreError::file("start the writer's thread", error))?;
         Ok(Self { jobs })
     }
@@ -93,12 +91,12 @@ impl Writer {
     {
         let (answer, answered) = oneshot::channel();
         let give_up = Instant::now() + CHANGE_PATIENCE;
-        let change: Change = Box::new(move |connection, turn| {
+        let change: Change = Box::new(move |lane| {
             Box::pin(async move {
                 let outcome = if Instant::now() > give_up {
                     Err(StoreError::Late("a change of the database"))
                 } else {
-                    in_transaction(connection, turn, work).await
+                    lane.transaction(async |connection| work(connection).await).await
                 };
                 drop(answer.send(outcome));
             })
@@ -128,23 +126,68 @@ async fn await_answer<T>(
 }
 
 /// The thread's whole life.
-async fn write(mut connection: SqliteConnection, turn: Turn, mut queue: mpsc::Receiver<Job>) {
+async fn write(mut lane: Lane, mut queue: mpsc::Receiver<Job>) {
     let mut next = queue.recv().await;
     while let Some(job) = next.take() {
         match job {
-            Job::Change(change) => change(&mut connection, &turn).await,
+            Job::Change(change) => change(&mut lane).await,
             Job::Deliver(first) => {
                 let mut group = vec![first];
                 next = fill(&mut group, &mut queue);
-                deliver(&mut connection, &turn, group).await;
+                deliver(&mut lane, group).await;
             }
         }
         if next.is_none() {
             next = queue.recv().await;
         }
     }
-    if let Err(error) = connection.close().await {
-        tracing::warn!(%error, "the database writer's connection did not close cleanly");
+}
+
+/// The writer's connection and its turn among the processes.
+struct Lane {
+    url: DatabaseUrl,
+    turn: Turn,
+    /// `None`: to be opened, at the start and after an error that may have left a transaction
+    /// half-way (a full disk, a disk that fails: SQLite rolls back by itself, sqlx does not know).
+    connection: Option<SqliteConnection>,
+}
+
+impl Lane {
+    /// Runs `work` in a transaction and commits it.
+    async fn transaction<T>(
+        &mut self,
+        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let _taken = self.turn.take()?;
+        let mut connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => self.url.connect().await?,
+        };
+        let outcome = transact(&mut connection, work).await;
+        match &outcome {
+            // Dropped, and so closed: the next transaction has a new one.
+            Err(StoreError::Database(_) | StoreError::Unknown(_)) => {}
+            _ => self.connection = Some(connection),
+        }
+        outcome
+    }
+}
+
+async fn transact<T>(
+    connection: &mut SqliteConnection,
+    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
+    match work(&mut transaction).await {
+        Ok(value) => {
+            let committed = transaction.commit().await;
+            committed.map_err(|error| StoreError::Unknown(error.to_string()))?;
+            Ok(value)
+        }
+        Err(error) => {
+            transaction.rollback().await?;
+            Err(error)
+        }
     }
 }
 
@@ -165,7 +208,7 @@ fn fill(group: &mut Vec<WaitingDelivery>, queue: &mut mpsc::Receiver<Job>) -> Op
 }
 
 /// Commits a group; if that fails, each on its own, so that one bad row hurts nobody else.
-async fn deliver(connection: &mut SqliteConnection, turn: &Turn, group: Vec<WaitingDelivery>) {
+async fn deliver(lane: &mut Lane, group: Vec<WaitingDelivery>) {
     let now = Instant::now();
     let (group, late): (Vec<_>, Vec<_>) = group.into_iter().partition(|one| one.give_up > now);
     for waiting in late {
@@ -177,11 +220,12 @@ async fn deliver(connection: &mut SqliteConnection, turn: &Turn, group: Vec<Wait
         return;
     }
     metrics::commit_group(all.len());
-    let outcome = commit(connection, turn, &all).await;
+    let outcome =
+        lane.transaction(async |connection| messages::insert(connection, &all).await).await;
     if let Err(error) = outcome {
         tracing::warn!(%error, deliveries = group.len(), "a group was not kept, trying one by one");
         for waiting in group {
-            let outcome = commit_again(connection, turn, &waiting.delivery).await;
+            let outcome = deliver_again(lane, &waiting.delivery).await;
             drop(waiting.answer.send(outcome));
         }
         return;
@@ -191,44 +235,14 @@ async fn deliver(connection: &mut SqliteConnection, turn: &Turn, group: Vec<Wait
     }
 }
 
-/// One transaction for a group.
-async fn commit(
-    connection: &mut SqliteConnection,
-    turn: &Turn,
-    group: &[&Delivery],
-) -> Result<(), StoreError> {
-    let _taken = turn.take()?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    messages::insert(&mut transaction, group).await?;
-    transaction.commit().await.map_err(|error| StoreError::Unknown(error.to_string()))
-}
-
-/// One delivery after its group failed. Should the group's commit have been done all the same, the
-/// delivery's unique id refuses a second row: what is there decides, not the error.
-async fn commit_again(
-    connection: &mut SqliteConnection,
-    turn: &Turn,
-    delivery: &Delivery,
-) -> Result<(), StoreError> {
-    let Err(error) = commit(connection, turn, &[delivery]).await else { return Ok(()) };
-    match messages::is_whole(connection, delivery).await {
-        Ok(true) => Ok(()),
-        Ok(false) => Err(error),
-        Err(lookup) => Err(StoreError::Unknown(format!("{error}; looking it up: {lookup}"))),
-    }
-}
-
-async fn in_transaction<T, F>(
-    connection: &mut SqliteConnection,
-    turn: &Turn,
-    work: F,
-) -> Result<T, StoreError>
-where
-    F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T>,
-{
-    let _taken = turn.take()?;
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    let value = work(&mut transaction).await?;
-    transaction.commit().await?;
-    Ok(value)
+/// One delivery after its group failed. Should the group's commit have been done all the same, its
+/// rows are there: what is there decides, not the error.
+async fn deliver_again(lane: &mut Lane, delivery: &Delivery) -> Result<(), StoreError> {
+    let outcome = lane.transaction(async |connection| {
+        if messages::is_whole(connection, delivery).await? {
+            return Ok(());
+        }
+        messages::insert(connection, &[delivery]).await
+    });
+    outcome.await
 }
