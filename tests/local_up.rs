@@ -79,7 +79,9 @@ impl Up {
         let status = self.process.wait(MOMENT);
         assert_eq!(status.code(), Some(0), "{}", self.process.log_tail());
         for pid in pids {
-            assert!(!Path::new(&format!("/proc/{pid}")).exists(), "process {pid} is left");
+            // One that has ended and was not yet asked for by its parent has no program any more.
+            let program = fs::read_link(format!("/proc/{pid}/exe"));
+            assert!(program.is_err(), "process {pid} is left: {program:?}");
         }
         for port in &self.ports {
             let bound = TcpListener::bind((Ipv4Addr::LOCALHOST, port.number()));

@@ -32,7 +32,7 @@ impl Source {
     }
 }
 
-/// All text files of the project, but those below `target/` and `.git/`.
+/// All text files of the project, but what is made by programs: builds, git's own, fuzzing.
 ///
 /// # Panics
 /// When a folder cannot be read.
@@ -47,7 +47,8 @@ pub fn all() -> Vec<Source> {
             let relative = path.strip_prefix(project()).expect("it lies in the project");
             let relative = relative.to_string_lossy().into_owned();
             if path.is_dir() {
-                if !["target", ".git"].contains(&relative.as_str()) {
+                let name = path.file_name().unwrap_or_default();
+                if !["target", ".git", "corpus", "artifacts"].iter().any(|made| name == *made) {
                     folders.push(path);
                 }
             } else if let Ok(text) = std::fs::read_to_string(&path) {
