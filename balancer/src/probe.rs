@@ -15,6 +15,9 @@ use crate::settings::ProxyProtocol;
 use crate::socket::Socket;
 use crate::verdict::{cause_of_dial, report_flip};
 
+/// A node that says more than a greeting is not listened to for long.
+const PIECES_MAX: usize = 16;
+
 /// Looks at `node` until it is no longer in the picture.
 pub async fn watch(node: Arc<Backend>, backends: Arc<Backends>) {
     let mut next = Instant::now();
@@ -77,7 +80,7 @@ async fn look(node: &Backend, service: &Service) -> Result<(), Cause> {
 /// Takes what a node says until it has ended too: closing before would reset it, and fill its log.
 async fn drained(socket: &Socket) {
     let mut ignored = [0; 512];
-    loop {
+    for _ in 0..PIECES_MAX {
         socket.readable().await;
         match socket.receive(&mut ignored) {
             Ok(0) => return,
