@@ -84,7 +84,10 @@ static HANDLES: LazyLock<Handles> = LazyLock::new(|| {
 /// Says what each metric means; once, after the recorder is installed.
 pub fn describe(node: &str) {
     describe_gauge!("mailnode_info", "Always 1; its labels name the node and its version");
-    describe_counter!("mailnode_connections_total", "Client connections taken");
+    describe_counter!(
+        "mailnode_connections_total",
+        "Client connections taken, without a balancer's probes"
+    );
     describe_gauge!("mailnode_connections_open", "Client connections open now");
     describe_counter!("mailnode_sessions_ended_total", "Client connections ended, by how");
     describe_counter!("mailnode_messages_total", "Messages whose end was seen, by their answer");

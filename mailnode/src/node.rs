@@ -52,7 +52,6 @@ pub struct Node {
 /// `guest` keeps a stop waiting until the client has left.
 pub async fn welcome(accepted: Accepted, protocol: Protocol, guest: Guest, node: Arc<Node>) {
     let Accepted { stream, peer, permit: _permit } = accepted;
-    let _open = metrics::connected(protocol);
     let patience = match protocol {
         Protocol::Smtp => node.limits.smtp_patience,
         Protocol::Pop3 => node.limits.pop3_patience,
@@ -90,6 +89,8 @@ async fn serve(
     node: &Node,
 ) -> Result<(), WireError> {
     let Client { address, probe } = client;
+    // Counted from here on: a balancer's probes are no clients.
+    let _open = (!probe).then(|| metrics::connected(protocol));
     let room = node.addresses.admit(address);
     if room.is_none() && !probe {
         let refusal = match protocol {
