@@ -85,7 +85,7 @@ impl Report {
         Self { bench, contenders, ratios, series: vec![], settings: vec![], notes: vec![] }
     }
 
-    /// Says how a contender (or the load) was set; without blanks, so that it fits in a line.
+    /// Says how a contender was set, or what holds for all; without blanks, to fit in a line.
     pub(crate) fn setting(&mut self, name: &'static str, words: impl Into<String>) {
         self.settings.push((name, words.into().replace(' ', "_")));
     }
@@ -181,7 +181,10 @@ impl Report {
             }
             let _ = write!(text, " rounds={}", series.rounds());
             for (name, words) in &self.settings {
-                let _ = write!(text, " {name}={words}");
+                let absent = self.contenders.contains(name) && !series.values.contains_key(name);
+                if !absent {
+                    let _ = write!(text, " {name}={words}");
+                }
             }
             text.push('\n');
         }
@@ -217,6 +220,19 @@ mod tests {
         let expected =
             "bench=proxy figure=cpu c=64 ours_us=30.0 peer_us=30.0 ratio=0.900 rounds=3\n";
         assert_eq!(lines, expected);
+    }
+
+    #[test]
+    fn settings_stand_beside_the_figures_of_their_contender() {
+        let mut report = report();
+        report.add("bulk", "", "s", "ours", 1.0);
+        report.setting("ours", "two words");
+        report.setting("peer", "none");
+        report.setting("disk", "ext4");
+        let lines = report.lines();
+        let lines: Vec<&str> = lines.lines().collect();
+        assert!(lines[0].ends_with(" ours=two_words peer=none disk=ext4"), "{lines:?}");
+        assert!(lines[1].ends_with(" ours=two_words disk=ext4"), "{lines:?}");
     }
 
     #[test]
