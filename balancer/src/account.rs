@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::backends::{Backend, Service};
-use crate::metrics::End;
+use crate::outcome::End;
 
 /// One connection's figures. Dropped without a close (a panic, a cancelled task) it still gives
 /// its place in the service's count back.

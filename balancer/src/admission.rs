@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use shared::listener::{AddressLimit, AddressPermit};
 
-use crate::metrics::{self, End};
+use crate::metrics;
+use crate::outcome::End;
 
 /// The door keeper of all services.
 #[derive(Debug, Clone)]

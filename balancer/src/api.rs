@@ -11,7 +11,7 @@ use shared::admin::{Answer, Desk};
 
 use crate::backends::{Candidate, Picture, Service};
 use crate::connection::Front;
-use crate::metrics::End;
+use crate::outcome::End;
 use crate::settings::ServiceName;
 
 /// Where `balancer status` asks.

@@ -14,7 +14,7 @@ use crate::account::Account;
 use crate::admission::Admission;
 use crate::backends::{Backends, Lease, Service, Tried};
 use crate::greeting::refusal;
-use crate::metrics::{Cause, End};
+use crate::outcome::{Cause, End};
 use crate::relay::Relay;
 use crate::settings::ProxyProtocol;
 use crate::socket::Socket;

@@ -1,7 +1,7 @@
 //! What a client is told when no node can be had, in the words of its protocol. Pure.
 //! It does not know why (a word for each kind of reason suffices). `connection` calls it.
 
-use crate::metrics::End;
+use crate::outcome::End;
 use crate::settings::Protocol;
 
 /// The refusal for a client of this protocol; `None`: only a reset is understood.

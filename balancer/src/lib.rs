@@ -22,6 +22,7 @@ pub mod doors;
 pub mod greeting;
 pub mod house;
 pub mod metrics;
+pub mod outcome;
 pub mod probe;
 pub mod relay;
 pub mod reload;

@@ -11,109 +11,8 @@ use metrics::{
 };
 
 use crate::backends::Flip;
+use crate::outcome::{Cause, End};
 use crate::settings::ServiceName;
-
-/// Why a node could not be used for a client.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Cause {
-    /// Nothing listens there.
-    Refused,
-    /// No answer within `timeouts.connect`.
-    Timeout,
-    /// No way to it: the network says so.
-    Unreachable,
-    /// It reset the connection before its first byte.
-    Reset,
-    /// It closed the connection before its first byte.
-    Closed,
-    /// No first byte within `timeouts.greeting`.
-    Silent,
-    /// Our own trouble (no port, no descriptor, no memory): never held against the node.
-    Local,
-}
-
-impl Cause {
-    const ALL: [Self; 7] = [
-        Self::Refused,
-        Self::Timeout,
-        Self::Unreachable,
-        Self::Reset,
-        Self::Closed,
-        Self::Silent,
-        Self::Local,
-    ];
-
-    /// The value of the label `cause`.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Refused => "refused",
-            Self::Timeout => "timeout",
-            Self::Unreachable => "unreachable",
-            Self::Reset => "reset",
-            Self::Closed => "closed",
-            Self::Silent => "silent",
-            Self::Local => "local",
-        }
-    }
-}
-
-/// How a connection ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
-    /// The client ended first, and both ends came through.
-    ClientClosed,
-    /// The node ended first, and both ends came through.
-    NodeClosed,
-    /// The client reset the connection, or vanished.
-    ClientReset,
-    /// The node did.
-    NodeReset,
-    /// No byte for `timeouts.idle`.
-    Idle,
-    /// The node was taken away, or the balancer stops, and the time to drain was over.
-    Drain,
-    /// The client left before a node had greeted.
-    ClientLeft,
-    /// No node could be used.
-    NoNode,
-    /// `limits.connections_max` was reached.
-    RefusedLimit,
-    /// `limits.connections_per_address_max` was reached.
-    RefusedAddress,
-}
-
-impl End {
-    const ALL: [Self; 10] = [
-        Self::ClientClosed,
-        Self::NodeClosed,
-        Self::ClientReset,
-        Self::NodeReset,
-        Self::Idle,
-        Self::Drain,
-        Self::ClientLeft,
-        Self::NoNode,
-        Self::RefusedLimit,
-        Self::RefusedAddress,
-    ];
-
-    /// The value of the label `end`, and of the log's field of that name.
-    #[must_use]
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::ClientClosed => "client_closed",
-            Self::NodeClosed => "node_closed",
-            Self::ClientReset => "client_reset",
-            Self::NodeReset => "node_reset",
-            Self::Idle => "idle",
-            Self::Drain => "drain",
-            Self::ClientLeft => "client_left",
-            Self::NoNode => "no_node",
-            Self::RefusedLimit => "refused_limit",
-            Self::RefusedAddress => "refused_address",
-        }
-    }
-}
 
 /// A counter that can also be read, for `balancer status`.
 #[derive(Debug)]
@@ -408,15 +307,4 @@ fn describe_nodes() {
 pub fn connections_limit(max: usize) {
     #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
     gauge!("balancer_connections_limit").set(max as f64);
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn places_in_the_arrays_are_those_of_the_enums() {
-        assert!(Cause::ALL.iter().enumerate().all(|(place, cause)| *cause as usize == place));
-        assert!(End::ALL.iter().enumerate().all(|(place, end)| *end as usize == place));
-    }
 }

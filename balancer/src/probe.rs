@@ -10,7 +10,7 @@ use shared::proxy_header::{encode_v1, encode_v2_local};
 use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::backends::{Backend, Backends, Service};
-use crate::metrics::Cause;
+use crate::outcome::Cause;
 use crate::settings::ProxyProtocol;
 use crate::socket::Socket;
 use crate::verdict::{cause_of_dial, report_flip};

@@ -9,7 +9,8 @@ use std::time::Duration;
 use shared::shutdown::Stop;
 use tokio::time::{Instant, sleep};
 
-use crate::metrics::{End, Tally};
+use crate::metrics::Tally;
+use crate::outcome::End;
 use crate::socket::{Socket, Wanted};
 
 /// Bytes that are carried with one pair of calls.

@@ -4,7 +4,7 @@
 use std::io;
 
 use crate::backends::{Backend, Flip};
-use crate::metrics::Cause;
+use crate::outcome::Cause;
 
 /// What a dial that failed says. Only what can come from the other machine is held against it;
 /// anything unknown is our own trouble (no descriptor, no port, no route), and a node is never

@@ -7,7 +7,7 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use balancer::metrics::End;
+use balancer::outcome::End;
 use shared::proxy_header::{Parsed, Source, encode_v2_local, parse};
 use stage::{LONG, Node, Stage, file, line, read, reset, wait_until};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};

@@ -126,7 +126,7 @@ impl Stage {
     }
 
     /// How many connections ended in this way.
-    pub(crate) fn ends(&self, end: balancer::metrics::End) -> u64 {
+    pub(crate) fn ends(&self, end: balancer::outcome::End) -> u64 {
         let picture = self.house.front().backends.picture();
         picture.services.iter().map(|service| service.metrics.ends(end)).sum()
     }
