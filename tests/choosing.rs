@@ -186,7 +186,7 @@ fn every_way_to_write_the_file_is_seen() {
     swap_link(Path::new("v2"), &folder.join("..data"));
     change(&cluster, "a swap of links", "round-robin");
 
-    cluster.signal_balancer(Signal::HUP);
+    cluster.balancer_process().signal(Signal::HUP);
     wait_until("SIGHUP reads the file again, changed or not", MOMENT, || {
         let log = cluster.balancer_log();
         if log.contains("in force already") { Ok(()) } else { Err("no word of it".to_owned()) }

@@ -242,6 +242,23 @@ fn stopped_programs_let_those_inside_finish() {
     assert_eq!(cluster.read_all(ALICE).len(), 1);
 }
 
+#[test]
+fn a_stopped_balancer_lets_those_inside_finish() {
+    let mut cluster = Cluster::start(1);
+    let mut inside = SmtpClient::hello(cluster.smtp());
+    cluster.balancer_process().signal(rustix::process::Signal::TERM);
+    let port = cluster.smtp();
+    wait_until("nobody new is let in", MOMENT, || match SmtpClient::connect(port) {
+        Ok(_) => Err("somebody is".to_owned()),
+        Err(_) => Ok(()),
+    });
+    inside.deliver(ALICE.address, &harness::message("inside")).expect("an answer").is(250);
+    inside.quit();
+    let status = cluster.balancer_process().wait(MOMENT);
+    assert_eq!(status.code(), Some(0), "an orderly end");
+    assert_eq!(cluster.sql("select count(*) from messages"), ["1"]);
+}
+
 fn files_below(directory: &Path) -> Vec<(PathBuf, Vec<u8>)> {
     let mut all = Vec::new();
     for entry in fs::read_dir(directory).expect("a directory") {

@@ -103,7 +103,7 @@ impl Trace {
 
     /// Lets the node go and returns what it called.
     fn detach(mut self) -> Vec<String> {
-        self.process.signal(Signal::INT);
+        self.process.signal(Signal::TERM);
         self.process.wait(MOMENT);
         let text = fs::read_to_string(&self.calls).expect("the calls");
         text.lines().map(str::to_owned).collect()

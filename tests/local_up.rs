@@ -30,7 +30,10 @@ impl Up {
     /// Starts `up` on ports of its own and waits until it says that all is up.
     fn start(folder: TempDir, ports: Vec<Port>, more: &[&str]) -> Self {
         let base = ports[0].number().to_string();
-        let mut command = Command::new(project().join("configs/local/up"));
+        // Whoever starts the tests in the background of a script has them ignore Ctrl-C; `up`
+        // is started as a terminal starts it.
+        let mut command = Command::new("env");
+        command.arg("--default-signal=INT").arg(project().join("configs/local/up"));
         command.args(["--ports", &base]).args(more).env("TMPDIR", folder.path());
         // The programs are built already, beside this test.
         let built = ours("balancer");

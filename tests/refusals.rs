@@ -168,6 +168,25 @@ fn one_address_holds_only_so_many_connections() {
 }
 
 #[test]
+fn the_balancer_has_a_limit_for_each_address_too() {
+    let cluster = Cluster::start(1);
+    cluster
+        .edit_balancer_yaml(|text| format!("limits: {{connections_per_address_max: 4}}\n{text}"));
+    wait_until("the limit is in force", MOMENT, || {
+        let held: Vec<_> = (0..5).map(|_| SmtpClient::connect(cluster.smtp())).collect();
+        let codes: Vec<_> = held.into_iter().flatten().map(|c| c.greeting().code).collect();
+        if codes == [220, 220, 220, 220, 421] { Ok(()) } else { Err(format!("{codes:?}")) }
+    });
+    wait_until("the words of POP3, when the ones before have gone", MOMENT, || {
+        let held: Vec<_> = (0..5).map(|_| Pop3Client::connect(cluster.pop3())).collect();
+        let words = held.iter().flatten().map(|client| &client.greeting()[..5]);
+        let words: Vec<_> = words.collect();
+        let wanted = ["+OK a", "+OK a", "+OK a", "+OK a", "-ERR "];
+        if words == wanted { Ok(()) } else { Err(format!("{words:?}")) }
+    });
+}
+
+#[test]
 fn a_node_talks_to_the_balancer_only_where_a_proxy_header_is_due() {
     let cluster = Cluster::start(1);
     // The limit of each address is that of the client named in the header, not the balancer's.

@@ -5,7 +5,6 @@
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use rustix::process::Signal;
 use tempfile::TempDir;
 
 use crate::metrics::Metrics;
@@ -206,9 +205,9 @@ impl Cluster {
         std::fs::rename(&new, &path).expect("a rename beside it");
     }
 
-    /// Sends the balancer a signal.
-    pub fn signal_balancer(&mut self, signal: Signal) {
-        self.balancer.signal(signal);
+    /// The balancer's process.
+    pub fn balancer_process(&mut self) -> &mut Process {
+        &mut self.balancer
     }
 
     /// `kill -9` of one node, gone when this returns.

@@ -24,7 +24,8 @@ pub struct Service {
 
 /// The balancer's file.
 pub fn balancer(admin: u16, services: &[Service], more: &str) -> String {
-    let mut text = format!("admin: 127.0.0.1:{admin}\nservices:\n");
+    let log = "log: {format: json, level: info}";
+    let mut text = format!("admin: 127.0.0.1:{admin}\n{log}\nservices:\n");
     for service in services {
         let Service { name, port, mode, protocol, nodes } = service;
         let _ = write!(
