@@ -20,7 +20,8 @@ use crate::settings::ProxyProtocol;
 use crate::socket::Socket;
 use crate::verdict::{cause_of_dial, cause_of_silence, report_flip};
 
-/// The last node there is gets at least this long to be reached: a lost SYN is sent again after 1 s.
+/// The last node there is gets at least this long to be reached: a lost SYN is sent again after
+/// one second.
 const LAST_CONNECT_MIN: Duration = Duration::from_secs(3);
 /// How long a client that is refused has to take the words and leave.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -88,7 +89,7 @@ async fn reach_a_node<'c>(
 ) -> Result<(Lease, Relay<'c>), End> {
     let mut tried = Tried::default();
     loop {
-        // The newest picture each time: a node may have gone down, or come, while another was tried.
+        // The newest picture each time: a node may have gone down while another was tried.
         let now = front.backends.service(&service.settings.name);
         let now = now.unwrap_or_else(|| service.clone());
         let Some(lease) = now.pick(&tried) else { return Err(End::NoNode) };
@@ -173,7 +174,7 @@ fn blame(front: &Front, lease: &Lease, cause: Cause) {
     let node = lease.backend();
     node.metrics.failed(cause);
     if cause == Cause::Local {
-        tracing::debug!(node = %node.name, "no way out: is a port, a descriptor or memory missing?");
+        tracing::debug!(node = %node.name, "no way out: no port, descriptor or memory is left");
         return;
     }
     node.remember_failure(format!("a client's connection: {}", cause.name()));

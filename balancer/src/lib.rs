@@ -2,13 +2,13 @@
 //! It knows nothing of mail beyond what a greeting and a refusal look like. `main` and the tests
 //! call it.
 //!
-//! The way of a client: `doors` lets it in · `connection` is its whole life: `admission` may it
-//! come in? · `backends` which node? (pure) · `relay` bytes both ways · `greeting` if there is
-//! none · `account` its log line and counts. `socket` has the few verbs that touch a socket.
+//! The way of a client: `doors` lets it in · `connection` is its whole life · `admission` may it
+//! come in? · `backends` which node? (pure) · `relay` bytes both ways · `greeting` the words if
+//! there is none · `account` its log line and counts · `socket` the few verbs of a socket.
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
-//! force · `probe` looks at nodes · `verdict` what a failed dial means · `api` and `metrics` what
-//! is seen · `commands` the command line.
+//! force · `probe` looks at nodes · `verdict` what a failed dial means · `api`, `metrics` and
+//! `outcome` what is seen · `descriptors` how many fit · `commands` the command line.
 
 pub mod account;
 pub mod admission;

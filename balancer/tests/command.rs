@@ -37,8 +37,15 @@ fn node(name: &'static str) -> SocketAddr {
 
 fn file(mode: &str, nodes: &[SocketAddr]) -> String {
     let mut text = format!(
-        "admin: 127.0.0.1:0\ndrain_timeout: 10s\nservices:\n  - name: s\n    listen: 127.0.0.1:0\n    \
-         protocol: smtp\n    mode: {mode}\n    nodes:\n"
+        "admin: 127.0.0.1:0
+drain_timeout: 10s
+services:
+  - name: s
+    listen: 127.0.0.1:0
+    protocol: smtp
+    mode: {mode}
+    nodes:
+"
     );
     for (place, address) in nodes.iter().enumerate() {
         text += &format!("      - {{name: n{place}, address: \"{address}\"}}\n");

@@ -213,7 +213,8 @@ proptest! {
     ) {
         let at = at.index(header.len());
         header[at] = byte;
-        if let Parsed::Complete { source: Source::Proxied { client, server }, .. } = parse(&header) {
+        let parsed = parse(&header);
+        if let Parsed::Complete { source: Source::Proxied { client, server }, .. } = parsed {
             let theirs = ProxyHeader::parse(&header, ParseConfig::default());
             let (theirs, _) = theirs.expect("they take what we take");
             let theirs = theirs.proxied_address().expect("it has an address");

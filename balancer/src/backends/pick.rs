@@ -1,5 +1,6 @@
 //! Which node? Round robin, least connections, failover, each exactly.
-//! It does not know why a node is up or down, and nothing of sockets or clocks. `backends` calls it.
+//! It does not know why a node is up or down, and nothing of sockets or clocks. `backends` calls
+//! it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

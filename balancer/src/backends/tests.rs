@@ -9,6 +9,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::settings::{Health, Mode, Node, Protocol, ProxyProtocol, Timeouts};
 
+const MODES: [Mode; 3] = [Mode::RoundRobin, Mode::LeastConnections, Mode::Failover];
+
 fn service(mode: Mode, weights: &[u32]) -> settings::Service {
     let second = Duration::from_secs(1);
     let node = |(place, weight): (usize, &u32)| Node {
@@ -104,7 +106,7 @@ fn failover_keeps_the_order_of_the_file() {
 
 #[test]
 fn when_all_are_held_for_dead_all_are_tried() {
-    for mode in [Mode::RoundRobin, Mode::LeastConnections, Mode::Failover] {
+    for mode in MODES {
         let backends = backends(mode, &[1, 5, 1]);
         for place in 0..3 {
             backends.hear(&node(&backends, place), false);
@@ -207,7 +209,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
     let event = prop_oneof![
         4 => Just(Event::Pick),
         2 => any::<prop::sample::Index>().prop_map(Event::Close),
-        1 => (any::<prop::sample::Index>(), any::<bool>()).prop_map(|(at, up)| Event::Health(at, up)),
+        1 => any::<(prop::sample::Index, bool)>().prop_map(|(at, up)| Event::Health(at, up)),
     ];
     prop::collection::vec(event, 0..200)
 }
@@ -215,7 +217,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
 proptest! {
     #[test]
     fn every_pick_is_one_the_reference_allows(
-        mode in prop::sample::select(vec![Mode::RoundRobin, Mode::LeastConnections, Mode::Failover]),
+        mode in prop::sample::select(MODES.to_vec()),
         weights in prop::collection::vec(1..6_u32, 1..6),
         events in events(),
     ) {
