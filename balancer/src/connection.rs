@@ -59,9 +59,10 @@ pub async fn carry(client: Client, service: Arc<Service>, front: &Front) {
     // The seat and the lease live until the end, so open counts cannot drift.
     let _seat = match front.admission.admit(client.address.ip()) {
         Ok(seat) => seat,
-        Err(end) => return refuse(client, &account.close(end), end).await,
+        Err(end) => return Box::pin(refuse(client, account.close(end), end)).await,
     };
-    match reach_a_node(&client, &service, front, &mut account).await {
+    // Boxed: what it needs is given back before the long, idle part of a connection's life.
+    match Box::pin(reach_a_node(&client, &service, front, &mut account)).await {
         Ok((lease, mut relay)) => {
             let node = lease.backend();
             let tallies = (&node.metrics.bytes_to_node, &node.metrics.bytes_to_client);
@@ -74,7 +75,7 @@ pub async fn carry(client: Client, service: Arc<Service>, front: &Front) {
             }
             account.close(end);
         }
-        Err(End::NoNode) => refuse(client, &account.close(End::NoNode), End::NoNode).await,
+        Err(end @ End::NoNode) => Box::pin(refuse(client, account.close(end), end)).await,
         Err(end) => drop(account.close(end)),
     }
 }
@@ -187,7 +188,7 @@ fn blame(front: &Front, lease: &Lease, cause: Cause) {
 }
 
 /// Says no in the words of the protocol, or with a reset where there are none.
-async fn refuse(client: Client, service: &Service, end: End) {
+async fn refuse(client: Client, service: Arc<Service>, end: End) {
     let Some(words) = refusal(service.settings.protocol, end) else {
         return client.socket.reset();
     };
@@ -207,4 +208,28 @@ async fn refuse(client: Client, service: &Service, end: End) {
         }
     };
     let _ = timeout(REFUSAL_TIMEOUT, heard_out).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+
+    /// Most connections are idle most of the time: what one costs then is this and its sockets.
+    #[tokio::test]
+    async fn a_connection_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        let address = listener.local_addr().expect("an address");
+        let stream = TcpStream::connect(address).await.expect("it listens");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/balancer.yaml");
+        let config = crate::config::read(example.as_ref()).expect("it is good");
+        let backends = Arc::new(Backends::default());
+        backends.replace(config.services);
+        let service = backends.picture().services[0].clone();
+        let front = Front { admission: Admission::new(1, 1), backends };
+        let future = carry(Client { socket: Socket::accepted(stream), address }, service, &front);
+        let bytes = size_of_val(&future);
+        assert!(bytes <= 1400, "{bytes} bytes for each connection");
+    }
 }

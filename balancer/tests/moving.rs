@@ -39,6 +39,21 @@ async fn a_node_that_cannot_be_used_costs_no_client() {
 }
 
 #[tokio::test]
+async fn a_node_that_does_not_answer_at_all_costs_a_moment() {
+    let (silent, good) = (Node::silent().await, Node::greeter("good").await);
+    let (unreachable, _held) = Node::unreachable();
+    let text = file("smtp", FAILOVER, &[&silent, &good]);
+    let mut stage = Stage::open("tcp", "", &[&good]);
+    stage.refit(&text.replace(&silent.address.to_string(), &unreachable.to_string()));
+    let began = Instant::now();
+    assert_eq!(line(&mut stage.client().await).await, "220 good\r\n");
+    let took = began.elapsed();
+    assert!(took >= Duration::from_millis(200) && took < Duration::from_secs(1), "{took:?}");
+    let node = &stage.service().nodes[0];
+    assert_eq!(node.last_failure.as_deref(), Some("a client's connection: timeout"));
+}
+
+#[tokio::test]
 async fn what_the_client_said_early_reaches_the_node_that_greets() {
     let (silent, good) = (Node::silent().await, Node::greeter("good").await);
     let stage = Stage::open("smtp", FAILOVER, &[&silent, &good]);

@@ -11,7 +11,7 @@ use balancer::config::{Config, from_map};
 use balancer::descriptors::Descriptors;
 use balancer::house::House;
 use shared::config::read_text;
-use socket2::SockRef;
+use socket2::{Domain, SockRef, Socket, Type};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
@@ -64,6 +64,25 @@ impl Node {
         let node = Self::silent().await;
         node.stop().await;
         node
+    }
+
+    /// Its kernel answers no SYN: a listener whose queue is full. Keep what comes with it.
+    pub(crate) fn unreachable() -> (SocketAddr, impl Sized) {
+        let socket = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+        let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+        socket.bind(&any.into()).expect("a free port");
+        socket.listen(0).expect("it listens");
+        let address = socket.local_addr().expect("an address").as_socket().expect("an IP one");
+        // Linux lets one more in than the queue's length; the rest of these hang.
+        let waiting: Vec<_> = (0..4)
+            .map(|_| {
+                let client = Socket::new(Domain::IPV4, Type::STREAM, None).expect("a socket");
+                client.set_nonblocking(true).expect("an option");
+                let _ = client.connect(&address.into());
+                client
+            })
+            .collect();
+        (address, (socket, waiting))
     }
 
     /// From now on nobody listens there; connections that stand go on.
