@@ -8,9 +8,12 @@ use std::process::Command;
 
 use crate::accounting::processors;
 
-/// The first line a program prints (on either output), or a dash where it is not there.
+/// The first line a program prints (on either output), or a dash where it fails or is not there.
 fn first_line(program: &str, args: &[&str]) -> String {
-    let Ok(output) = Command::new(program).args(args).output() else { return "-".to_owned() };
+    let output = Command::new(program).args(args).output().ok();
+    let Some(output) = output.filter(|output| output.status.success()) else {
+        return "-".to_owned();
+    };
     let text = [output.stdout, output.stderr].concat();
     let text = String::from_utf8_lossy(&text);
     text.lines().next().unwrap_or("-").trim().to_owned()

@@ -64,14 +64,17 @@ async fn interrupted() -> &'static str {
 async fn work(command: Command) -> Step<()> {
     match command {
         Command::Proxy(measure) => {
+            recordable(&measure, cfg!(debug_assertions))?;
             let options = options(&measure, 5, 1.2, 20);
             show("proxy", &measure, scenario::proxy::run(&options).await?)
         }
         Command::Delivery(measure) => {
+            recordable(&measure, cfg!(debug_assertions))?;
             let options = options(&measure, 3, 1.5, 12);
             show("delivery", &measure, scenario::delivery::run(&options).await?)
         }
         Command::Smoke(measure) => {
+            recordable(&measure, true)?;
             let tiny = Options { tiny: true, ..options(&measure, 1, 0.2, 0) };
             show("proxy", &measure, scenario::proxy::run(&tiny).await?)?;
             show("delivery", &measure, scenario::delivery::run(&tiny).await?)
@@ -79,6 +82,15 @@ async fn work(command: Command) -> Step<()> {
         Command::Nodes { listen } => nodes(&listen).await,
         Command::Load { kind } => load(kind).await,
     }
+}
+
+/// History holds measurements only.
+fn recordable(measure: &Measure, measures_nothing: bool) -> Step<()> {
+    if measure.record && measures_nothing {
+        let why = "a smoke run or a development build measures nothing";
+        return Err(Failure(format!("--record: {why}")));
+    }
+    Ok(())
 }
 
 /// What a bench is told: the command line's, or its own measure.

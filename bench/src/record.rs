@@ -15,14 +15,12 @@ const MARK: &str = "<!-- newest first -->\n";
 /// Writes one section for a run of `command` into `file`.
 pub(crate) fn keep(file: &Path, bench: &str, command: &str, report: &Report) -> Step<()> {
     let section = format!(
-        "\n## {bench} · {}\n\n- machine: {}\n- versions: {}\n- command: `{command}`\n{}\n{}\n\
-         ```\n{}```\n",
+        "\n## {bench} · {}\n\n- machine: {}\n- versions: {}\n- command: `{command}`\n{}\n{}",
         machine::date(),
         machine::machine(),
         machine::versions(),
         report.remarks(),
-        report.table(),
-        report.lines()
+        report.table()
     );
     let name = file.display();
     let text = doing(format!("cannot read {name}"), fs::read_to_string(file))?;
