@@ -66,22 +66,40 @@ async fn work(command: Command) -> Step<()> {
         Command::Proxy(measure) => {
             recordable(&measure, cfg!(debug_assertions))?;
             let options = options(&measure, 5, 1.2, 20);
-            show("proxy", &measure, scenario::proxy::run(&options).await?)
+            let finished = bounded(240, &options, 6.0, scenario::proxy::run(&options)).await?;
+            show("proxy", &measure, finished)
         }
         Command::Delivery(measure) => {
             recordable(&measure, cfg!(debug_assertions))?;
             let options = options(&measure, 3, 1.5, 12);
-            show("delivery", &measure, scenario::delivery::run(&options).await?)
+            let finished = bounded(300, &options, 4.5, scenario::delivery::run(&options)).await?;
+            show("delivery", &measure, finished)
         }
         Command::Smoke(measure) => {
             recordable(&measure, true)?;
             let tiny = Options { tiny: true, ..options(&measure, 1, 0.2, 0) };
-            show("proxy", &measure, scenario::proxy::run(&tiny).await?)?;
-            show("delivery", &measure, scenario::delivery::run(&tiny).await?)
+            let proxy = bounded(60, &tiny, 1.0, scenario::proxy::run(&tiny)).await?;
+            show("proxy", &measure, proxy)?;
+            let delivery = bounded(60, &tiny, 1.0, scenario::delivery::run(&tiny)).await?;
+            show("delivery", &measure, delivery)
         }
         Command::Nodes { listen } => nodes(&listen).await,
         Command::Load { kind } => load(kind).await,
     }
+}
+
+/// Ends a bench that takes too long (something hangs): `seconds` for the usual measure, and more in
+/// proportion where more rounds or longer runs were asked for than `usual` seconds of each load.
+async fn bounded(
+    seconds: u64,
+    options: &Options,
+    usual: f64,
+    bench: impl Future<Output = Step<Finished>>,
+) -> Step<Finished> {
+    let asked = options.run.as_secs_f64() * options.rounds as f64;
+    let limit = Duration::from_secs(seconds).mul_f64((asked / usual).max(1.0));
+    let late = || Err(Failure(format!("not done in {} s: something hangs", limit.as_secs())));
+    tokio::time::timeout(limit, bench).await.unwrap_or_else(|_| late())
 }
 
 /// History holds measurements only.

@@ -211,7 +211,8 @@ pub(crate) async fn run(options: &Options) -> Step<Finished> {
     }
     for contender in &contenders {
         let count: u64 = contender.taken.borrow().values().sum();
-        report.note(format!("{}: {count} messages answered 250, all found", contender.name));
+        let found = if troubles.0.is_empty() { "all found" } else { "see the troubles" };
+        report.note(format!("{}: {count} messages answered 250, {found}", contender.name));
     }
     quiet.note(&mut report);
     // Programs end before their directory goes.
