@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::logging::MANY;
 use tokio::time::Instant;
 
 use crate::backends::{Backend, Service};
@@ -72,6 +73,7 @@ impl Account {
         service.metrics.ended(end);
         let node = self.node.as_ref().map_or("", |node| &*node.name);
         tracing::info!(
+            target: MANY,
             client = %self.client,
             service = &*service.settings.name.0,
             node,

@@ -1,19 +1,27 @@
 //! Log lines on standard error: one event, one line, as JSON or as text.
 //! It does not know what is logged; each `main` starts it once.
 
+mod writer;
+
 use std::fmt::{self, Write as _};
+use std::io;
 
 use tracing::field::{Field, Visit};
-use tracing::{Event, Level, Subscriber};
+use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::filter::LevelFilter;
 use tracing_subscriber::fmt::format::{Format, Json, JsonFields, Writer};
 use tracing_subscriber::fmt::time::{FormatTime, SystemTime};
-use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, MakeWriter};
 use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+use self::writer::Lines;
 use crate::config::{Map, Value};
+
+/// The target of lines that come in thousands, one for each connection: they may gather for two
+/// milliseconds and are written together. `tracing::info!(target: MANY, …)`.
+pub const MANY: &str = "many";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -83,8 +91,15 @@ impl LogConfig {
 
 /// Sends every event of this process to standard error from now on. A second call does nothing.
 pub fn start(config: &LogConfig) {
+    let lines = match Lines::start(io::stderr()) {
+        Ok(lines) => lines,
+        Err(error) => {
+            eprintln!("nothing is logged: no thread can be started: {error}");
+            return;
+        }
+    };
     let level = LevelFilter::from_level(config.level.0);
-    let layer = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
+    let layer = tracing_subscriber::fmt::layer().with_writer(Writers(lines));
     let started = match config.format {
         LogFormat::Json => {
             let layer = layer.fmt_fields(JsonFields::new()).event_format(json_lines());
@@ -97,6 +112,38 @@ pub fn start(config: &LogConfig) {
     };
     // A test may have started one already; the first stays.
     drop(started);
+}
+
+/// Makes a writer for each event.
+struct Writers(Lines);
+
+/// Takes one event's line.
+struct LineWriter<'a> {
+    lines: &'a Lines,
+    many: bool,
+}
+
+impl<'a> MakeWriter<'a> for Writers {
+    type Writer = LineWriter<'a>;
+
+    fn make_writer(&'a self) -> Self::Writer {
+        LineWriter { lines: &self.0, many: false }
+    }
+
+    fn make_writer_for(&'a self, metadata: &Metadata<'_>) -> Self::Writer {
+        LineWriter { lines: &self.0, many: metadata.target() == MANY }
+    }
+}
+
+impl io::Write for LineWriter<'_> {
+    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
+        self.lines.take(line, self.many);
+        Ok(line.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn json_lines() -> Format<Json, SystemTime> {
