@@ -106,8 +106,9 @@ fn write_all(shared: &Shared, mut to: impl Write) {
         // Nobody can be told that standard error is broken; the program goes on without it.
         let _ = to.write_all(&bytes);
         if left_out > 0 {
-            let _ =
-                writeln!(to, "{{\"level\":\"WARN\",\"message\":\"{left_out} log lines lost\"}}");
+            let line =
+                format!("{{\"level\":\"WARN\",\"message\":\"{left_out} log lines lost\"}}\n");
+            let _ = to.write_all(line.as_bytes());
         }
         let _ = to.flush();
 
