@@ -2,22 +2,21 @@
 //! It does not know how a node is chosen or how bytes are carried, and no settings file. The loop
 //! that accepts (`doors`) starts one for each client.
 
-use std::io;
 use std::net::SocketAddr;
+use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::proxy_header::{encode_v1, encode_v2};
-use tokio::time::{Instant, timeout};
 
 use crate::account::Account;
 use crate::admission::Admission;
 use crate::backends::{Backends, Lease, Service, Tried};
+use crate::eventloop::{Core, Received, Socket};
 use crate::greeting::refusal;
 use crate::outcome::{Cause, End};
 use crate::relay::Relay;
 use crate::settings::ProxyProtocol;
-use crate::socket::Socket;
 use crate::verdict::{cause_of_dial, cause_of_silence, report_flip};
 
 /// The last node there is gets at least this long to be reached: a lost SYN is sent again after
@@ -37,11 +36,13 @@ pub struct Front {
 
 /// A client that has just been accepted.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     /// Its connection.
-    pub socket: Socket,
+    pub(crate) socket: Socket,
     /// Its address.
-    pub address: SocketAddr,
+    pub(crate) address: SocketAddr,
+    /// The loop it lives in.
+    pub(crate) core: Rc<Core>,
 }
 
 /// Why one attempt at one node came to nothing.
@@ -54,7 +55,7 @@ enum Miss {
 
 /// Serves one client from its first packet to its last; the same client is moved from node to node
 /// until one has greeted it, and never afterwards.
-pub async fn carry(client: Client, service: Arc<Service>, front: &Front) {
+pub(crate) async fn carry(client: Client, service: Arc<Service>, front: &Front) {
     let mut account = Account::open(client.address, service.clone());
     // The seat and the lease live until the end, so open counts cannot drift.
     let _seat = match front.admission.admit(client.address.ip()) {
@@ -69,8 +70,7 @@ pub async fn carry(client: Client, service: Arc<Service>, front: &Front) {
             let idle = service.settings.timeouts.idle;
             let end = relay.both_ways(idle, &node.leave, tallies).await;
             account.carried(relay.bytes_to_node(), relay.bytes_to_client());
-            relay.finish(end);
-            if !matches!(end, End::ClientClosed | End::NodeClosed) {
+            if Box::pin(relay.finish(end)).await {
                 client.socket.reset();
             }
             account.close(end);
@@ -124,34 +124,45 @@ async fn attempt<'c>(
 
     let patience = if is_last { timeouts.connect.max(LAST_CONNECT_MIN) } else { timeouts.connect };
     let began = Instant::now();
-    let socket = tokio::select! {
-        biased;
-        socket = timeout(patience, Socket::connect(node.address)) => socket,
-        () = client.socket.left(greets) => return Err(Miss::ClientLeft),
-    };
-    let socket = socket.map_err(|_| Miss::Node(Cause::Timeout))?;
-    let socket = socket.map_err(|error| Miss::Node(cause_of_dial(&error)))?;
+    let dialed = Socket::connect(node.address, &client.core);
+    let socket = dialed.map_err(|error| Miss::Node(cause_of_dial(&error)))?;
+    wait(client, greets, patience, Cause::Timeout, || socket.connected())
+        .await?
+        .map_err(|error| Miss::Node(cause_of_dial(&error)))?;
     node.metrics.connected(began.elapsed());
     account.dialed(began.elapsed());
 
     introduce(client, &socket, settings.proxy_protocol).map_err(Miss::Node)?;
 
-    let mut relay = Relay::new(&client.socket, socket);
+    let mut relay = Relay::new(&client.socket, socket, &client.core);
     if greets {
         let patience =
             if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { timeouts.greeting };
         let began = Instant::now();
-        let heard = tokio::select! {
-            biased;
-            heard = timeout(patience, relay.first_word()) => heard,
-            () = client.socket.left(greets) => return Err(Miss::ClientLeft),
-        };
-        let heard = heard.map_err(|_| Miss::Node(Cause::Silent))?;
-        heard.map_err(|error| Miss::Node(cause_of_silence(&error)))?;
+        wait(client, greets, patience, Cause::Silent, || relay.first_word())
+            .await?
+            .map_err(|error| Miss::Node(cause_of_silence(&error)))?;
         node.metrics.greeted(began.elapsed());
         account.greeted(began.elapsed());
     }
     Ok(relay)
+}
+
+/// Waits until `look` finds what it looks for; in vain if the client leaves or it takes too long.
+async fn wait<T>(
+    client: &Client,
+    greets: bool,
+    patience: Duration,
+    too_late: Cause,
+    mut look: impl FnMut() -> Option<T>,
+) -> Result<T, Miss> {
+    let deadline = client.core.now().after(patience);
+    let found = client.core.until(deadline, || match look() {
+        Some(found) => Some(Ok(found)),
+        None if client.socket.has_left(greets) => Some(Err(Miss::ClientLeft)),
+        None => None,
+    });
+    found.await.unwrap_or(Err(Miss::Node(too_late)))
 }
 
 /// The PROXY header, in one write: some servers read it with one call.
@@ -163,7 +174,7 @@ fn introduce(client: &Client, node: &Socket, version: ProxyProtocol) -> Result<(
     };
     let came_to = client.socket.local_address().map_err(|_| Cause::Local)?;
     let header = encode(client.address, came_to);
-    match node.send(&header) {
+    match node.send(&header, false) {
         Ok(sent) if sent == header.len() => Ok(()),
         Ok(_) => Err(Cause::Local),
         Err(error) => Err(cause_of_silence(&error)),
@@ -192,44 +203,20 @@ async fn refuse(client: Client, service: Arc<Service>, end: End) {
     let Some(words) = refusal(service.settings.protocol, end) else {
         return client.socket.reset();
     };
-    if client.socket.send(words.as_bytes()).is_err() || client.socket.end().is_err() {
+    if client.socket.send(words.as_bytes(), true).is_err() || client.socket.end().is_err() {
         return;
     }
     // A close while the client's own first bytes are unread would reset it, words and all.
-    let heard_out = async {
+    let heard_out = client.core.until(client.core.now().after(REFUSAL_TIMEOUT), || {
         let mut ignored = [0; 512];
-        loop {
-            client.socket.readable().await;
+        while client.socket.is_readable() {
             match client.socket.receive(&mut ignored) {
-                Ok(0) => return,
-                Err(error) if error.kind() != io::ErrorKind::WouldBlock => return,
-                Ok(_) | Err(_) => {}
+                Ok(Received::End | Received::Last(_)) | Err(_) => return Some(()),
+                Ok(Received::Nothing) => return None,
+                Ok(Received::Bytes(_)) => {}
             }
         }
-    };
-    let _ = timeout(REFUSAL_TIMEOUT, heard_out).await;
-}
-
-#[cfg(test)]
-mod tests {
-    use tokio::net::{TcpListener, TcpStream};
-
-    use super::*;
-
-    /// Most connections are idle most of the time: what one costs then is this and its sockets.
-    #[tokio::test]
-    async fn a_connection_is_small() {
-        let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-        let address = listener.local_addr().expect("an address");
-        let stream = TcpStream::connect(address).await.expect("it listens");
-        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/balancer.yaml");
-        let config = crate::config::read(example.as_ref()).expect("it is good");
-        let backends = Arc::new(Backends::default());
-        backends.replace(config.services);
-        let service = backends.picture().services[0].clone();
-        let front = Front { admission: Admission::new(1, 1), backends };
-        let future = carry(Client { socket: Socket::accepted(stream), address }, service, &front);
-        let bytes = size_of_val(&future);
-        assert!(bytes <= 1400, "{bytes} bytes for each connection");
-    }
+        None
+    });
+    heard_out.await;
 }

@@ -3,15 +3,17 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 
-use shared::listener::{Accepted, ConnectionLimit, Listener, accept_loop};
+use arc_swap::ArcSwap;
+use shared::listener::{ConnectionLimit, listening_socket};
 use shared::shutdown::Stop;
 
 use crate::backends::{Picture, Service};
-use crate::connection::{Client, Front, carry};
+use crate::connection::Front;
+use crate::crew::Crew;
 use crate::settings::{self, ServiceName};
-use crate::socket::Socket;
 
 /// What makes a door the same door after a reload: its address. Where that is "any free port" it
 /// is the service and which of its free ports.
@@ -52,17 +54,46 @@ impl DoorKey {
 #[derive(Debug)]
 pub struct ClosedDoor {
     key: DoorKey,
-    listener: Listener,
+    address: SocketAddr,
+    listener: Arc<OwnedFd>,
 }
 
 /// A door that lets clients in.
 #[derive(Debug)]
 pub struct OpenDoor {
-    /// What makes it this door.
-    pub key: DoorKey,
     /// Where it listens really.
     pub address: SocketAddr,
-    stop: Stop,
+    door: Arc<Door>,
+}
+
+/// What the loops know of a door.
+#[derive(Debug)]
+pub(crate) struct Door {
+    key: DoorKey,
+    /// Whose it was when it was last looked at.
+    service: ArcSwap<Service>,
+}
+
+impl PartialEq for Door {
+    fn eq(&self, other: &Self) -> bool {
+        std::ptr::eq(self, other)
+    }
+}
+
+impl Door {
+    /// Whose clients come through it. Who still comes through a door that has just lost its
+    /// service is served by the old one.
+    pub(crate) fn service(&self, picture: &Picture) -> Arc<Service> {
+        match self.key.owner(picture) {
+            Some(now) => {
+                if !Arc::ptr_eq(&self.service.load(), now) {
+                    self.service.store(now.clone());
+                }
+                now.clone()
+            }
+            None => self.service.load_full(),
+        }
+    }
 }
 
 /// What every door shares.
@@ -80,43 +111,30 @@ impl ClosedDoor {
     /// Listens.
     ///
     /// # Errors
-    /// What the system says, as in [`Listener::bind`].
+    /// What the system says, as in [`listening_socket`].
     pub fn bind(key: DoorKey) -> io::Result<Self> {
-        let listener = Listener::bind(key.address)?;
-        Ok(Self { key, listener })
+        let (socket, address) = listening_socket(key.address)?;
+        Ok(Self { key, address, listener: Arc::new(socket.into()) })
     }
 
     /// Lets clients in, for `service` until a picture says otherwise.
     #[must_use]
-    pub fn open(self, service: Arc<Service>, hallway: &Hallway) -> OpenDoor {
-        let stop = Stop::new();
-        let (key, address) = (self.key.clone(), self.listener.local_address());
-        tokio::spawn(let_in(self, service, hallway.clone(), stop.clone()));
-        OpenDoor { key, address, stop }
+    pub fn open(self, service: Arc<Service>, crew: &Crew) -> OpenDoor {
+        let door = Arc::new(Door { key: self.key, service: ArcSwap::new(service) });
+        crew.open(&self.listener, &door);
+        OpenDoor { address: self.address, door }
     }
 }
 
 impl OpenDoor {
-    /// Lets nobody in any more; who is inside stays.
-    pub fn close(&self) {
-        self.stop.request();
+    /// What makes it this door.
+    #[must_use]
+    pub fn key(&self) -> &DoorKey {
+        &self.door.key
     }
-}
 
-async fn let_in(door: ClosedDoor, mut service: Arc<Service>, hallway: Hallway, stop: Stop) {
-    let Hallway { front, limit, guests } = hallway;
-    let ClosedDoor { key, listener } = door;
-    accept_loop(listener, limit, &stop, |Accepted { stream, peer, permit }| {
-        // Who still comes through a door that has just lost its service is served by the old one.
-        if let Some(now) = key.owner(&front.backends.picture()) {
-            service = now.clone();
-        }
-        let (front, service, guest) = (front.clone(), service.clone(), guests.guest());
-        let client = Client { socket: Socket::accepted(stream), address: peer };
-        tokio::spawn(async move {
-            carry(client, service, &front).await;
-            drop((permit, guest));
-        });
-    })
-    .await;
+    /// Lets nobody in any more; who is inside stays.
+    pub fn close(&self, crew: &Crew) {
+        crew.close(&self.door);
+    }
 }

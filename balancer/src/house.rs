@@ -11,6 +11,7 @@ use crate::admission::Admission;
 use crate::backends::{Backend, Backends};
 use crate::config::Config;
 use crate::connection::Front;
+use crate::crew::Crew;
 use crate::descriptors::Descriptors;
 use crate::doors::{ClosedDoor, DoorKey, Hallway, OpenDoor};
 use crate::probe;
@@ -27,6 +28,7 @@ pub struct House {
     config: Config,
     descriptors: Descriptors,
     hallway: Hallway,
+    crew: Arc<Crew>,
     doors: Vec<OpenDoor>,
     /// Nodes that were taken out of the file and may still have connections.
     leaving: Vec<Weak<Backend>>,
@@ -52,9 +54,16 @@ impl House {
             limit: ConnectionLimit::new(descriptors.connections() + REFUSED_AT_ONCE),
             guests: Stop::new(),
         };
+        let crew = Crew::start(&hallway).map_err(|error| vec![format!("no threads: {error}")])?;
         let empty = Config { services: Vec::new(), ..config.clone() };
-        let mut house =
-            Self { config: empty, descriptors, hallway, doors: Vec::new(), leaving: Vec::new() };
+        let mut house = Self {
+            config: empty,
+            descriptors,
+            hallway,
+            crew: Arc::new(crew),
+            doors: Vec::new(),
+            leaving: Vec::new(),
+        };
         house.refit(config)?;
         Ok(house)
     }
@@ -76,7 +85,7 @@ impl House {
     pub fn listening(&self) -> Vec<(ServiceName, std::net::SocketAddr)> {
         let services = self.config.services.iter().flat_map(|service| {
             let keys = DoorKey::of(service);
-            let doors = keys.filter_map(|key| self.doors.iter().find(|door| door.key == key));
+            let doors = keys.filter_map(|key| self.doors.iter().find(|door| *door.key() == key));
             doors.map(|door| (service.name.clone(), door.address))
         });
         services.collect()
@@ -89,7 +98,7 @@ impl House {
     /// Where it could not listen; the old settings stay in force then.
     pub fn refit(&mut self, config: Config) -> Result<(), CannotListen> {
         let keys: Vec<_> = config.services.iter().flat_map(DoorKey::of).collect();
-        let new = keys.iter().filter(|key| !self.doors.iter().any(|door| door.key == **key));
+        let new = keys.iter().filter(|key| !self.doors.iter().any(|door| door.key() == *key));
         let new = bind_all(new.cloned())?;
 
         let Limits { connections_max, connections_per_address_max } = config.limits;
@@ -103,10 +112,10 @@ impl House {
         for (key, door) in new {
             let owner = names.iter().find(|(one, _)| *one == key);
             let service = owner.and_then(|(_, name)| self.front().backends.service(name));
-            self.doors.extend(service.map(|service| door.open(service, &self.hallway)));
+            self.doors.extend(service.map(|service| door.open(service, &self.crew)));
         }
-        for door in self.doors.extract_if(.., |door| !keys.contains(&door.key)) {
-            door.close();
+        for door in self.doors.extract_if(.., |door| !keys.contains(door.key())) {
+            door.close(&self.crew);
         }
         for node in change.added {
             tokio::spawn(probe::watch(node, self.front().backends.clone()));
@@ -122,9 +131,13 @@ impl House {
         for node in removed {
             node.metrics.removed();
             self.leaving.push(Arc::downgrade(&node));
+            let crew = Arc::downgrade(&self.crew);
             tokio::spawn(async move {
                 tokio::time::sleep(drain_timeout).await;
                 node.leave.request();
+                if let Some(crew) = crew.upgrade() {
+                    crew.look_again();
+                }
             });
         }
     }
@@ -132,7 +145,7 @@ impl House {
     /// Lets nobody in any more.
     pub fn close_doors(&self) {
         for door in &self.doors {
-            door.close();
+            door.close(&self.crew);
         }
     }
 
@@ -155,6 +168,7 @@ impl House {
         for node in nodes.chain(self.leaving.iter().filter_map(Weak::upgrade)) {
             node.leave.request();
         }
+        self.crew.look_again();
         self.emptied(END_TIMEOUT).await
     }
 }

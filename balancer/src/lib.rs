@@ -2,13 +2,14 @@
 //! It knows nothing of mail beyond what a greeting and a refusal look like. `main` and the tests
 //! call it.
 //!
-//! The way of a client: `doors` lets it in · `connection` is its whole life · `admission` may it
-//! come in? · `backends` which node? (pure) · `relay` bytes both ways · `greeting` the words if
-//! there is none · `account` its log line and counts · `socket` the few verbs of a socket.
+//! The way of a client: `doors` lets it in · `connection` is its whole life, one function ·
+//! `admission` may it come in? · `backends` which node? (pure) · `relay` bytes both ways ·
+//! `greeting` the words if there is none · `account` its log line and counts. It lives in one of
+//! the loops of `crew`: `eventloop` polls it when one of its sockets or its deadline asks for it.
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
-//! force · `probe` looks at nodes · `verdict` what a failed dial means · `api`, `metrics` and
-//! `outcome` what is seen · `descriptors` how many fit · `commands` the command line.
+//! force · `probe` looks at nodes, through `socket` · `verdict` what a failed dial means · `api`,
+//! `metrics` and `outcome` what is seen · `descriptors` how many fit · `commands` the command line.
 
 pub mod account;
 pub mod admission;
@@ -17,14 +18,16 @@ pub mod backends;
 pub mod commands;
 pub mod config;
 pub mod connection;
+pub mod crew;
 pub mod descriptors;
 pub mod doors;
+mod eventloop;
 pub mod greeting;
 pub mod house;
 pub mod metrics;
 pub mod outcome;
 pub mod probe;
-pub mod relay;
+mod relay;
 pub mod reload;
 pub mod settings;
 pub mod socket;

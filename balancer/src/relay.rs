@@ -1,30 +1,33 @@
 //! Bytes both ways between a client and a node: exact, no faster than either reads, an end passed
 //! on as an end and a reset as a reset.
 //! It does not know which node it is or what is spoken. `connection` calls it.
+//!
+//! A direction is copied through the loop's one buffer; once it streams it is spliced through a
+//! pipe, without being copied, until it trickles again. What an idle connection holds is its two
+//! [`Way`]s: no buffer, no pipe.
 
-use std::cell::RefCell;
 use std::io;
+use std::rc::Rc;
 use std::time::Duration;
 
 use shared::shutdown::Stop;
-use tokio::time::{Instant, sleep};
 
+use crate::eventloop::{Core, Moment, Pipe, Received, Socket};
 use crate::metrics::Tally;
 use crate::outcome::End;
-use crate::socket::{Socket, Wanted};
 
-/// Bytes that are carried with one pair of calls.
-const SCRATCH_BYTES: usize = 64 * 1024;
 /// After so many pieces in one direction the others have their turn.
 const PIECES_MAX: usize = 16;
+/// A piece of at least this size is part of a stream. Below, splicing costs more than copying.
+const STREAM_BYTES: usize = 16 * 1024;
+/// So many of them in a row, and the direction is spliced.
+const STREAK: u8 = 2;
 /// Once one side has ended, silence of the other is borne no longer than this: a client that
 /// vanished in between would keep its place for as long as the whole idle time.
 const HALF_CLOSED_IDLE_MAX: Duration = Duration::from_secs(300);
-
-thread_local! {
-    /// One buffer for each thread, not one for each connection: an idle connection holds none.
-    static SCRATCH: RefCell<Box<[u8]>> = RefCell::new(vec![0; SCRATCH_BYTES].into());
-}
+/// How long a reset waits for what was sent before it to arrive, and how often it looks.
+const DELIVERY_MAX: Duration = Duration::from_secs(5);
+const DELIVERY_LOOK: Duration = Duration::from_millis(5);
 
 /// One of the two ends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,28 +39,25 @@ enum Side {
 /// One direction.
 #[derive(Debug, Default)]
 struct Way {
-    /// What was received and did not fit into the other socket.
-    rest: Option<Box<Rest>>,
-    /// The end came and was passed on, or the direction was given up.
-    closed: bool,
     /// Bytes the receiving socket has taken.
     bytes: u64,
-}
-
-#[derive(Debug)]
-struct Rest {
-    bytes: Vec<u8>,
-    sent: usize,
+    /// What was received and did not fit into the other socket.
+    rest: Option<Box<[u8]>>,
+    /// What is being spliced through.
+    pipe: Option<Box<Pipe>>,
+    streak: u8,
+    /// The sender's end was read; it is passed on when all before it is sent.
+    ended: bool,
+    /// The end was passed on, or the direction was given up.
+    closed: bool,
 }
 
 /// How far one direction got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
-    /// All was carried that was there.
+    /// Nothing more to do before the next event.
     Waiting,
-    /// The receiver has no room.
-    Blocked,
-    /// There is more; it was others' turn.
+    /// There is more; it is others' turn.
     Again,
     /// The sender's end was passed on.
     Ended,
@@ -69,9 +69,10 @@ enum Flow {
 
 /// A client and a node, and what is on its way between them.
 #[derive(Debug)]
-pub struct Relay<'c> {
+pub(crate) struct Relay<'c> {
     client: &'c Socket,
     node: Socket,
+    core: &'c Rc<Core>,
     /// From the client to the node.
     up: Way,
     /// From the node to the client.
@@ -80,62 +81,64 @@ pub struct Relay<'c> {
     gone: Option<Side>,
 }
 
+/// What is next for both directions.
+enum Turn {
+    Wait,
+    Again,
+    Over(End),
+}
+
 impl<'c> Relay<'c> {
     /// Nothing has been carried.
-    #[must_use]
-    pub fn new(client: &'c Socket, node: Socket) -> Self {
+    pub(crate) fn new(client: &'c Socket, node: Socket, core: &'c Rc<Core>) -> Self {
         let (up, down) = (Way::default(), Way::default());
-        Self { client, node, up, down, first_end: None, gone: None }
+        Self { client, node, core, up, down, first_end: None, gone: None }
     }
 
     /// Bytes the node has taken.
-    #[must_use]
-    pub fn bytes_to_node(&self) -> u64 {
+    pub(crate) fn bytes_to_node(&self) -> u64 {
         self.up.bytes
     }
 
     /// Bytes the client has taken.
-    #[must_use]
-    pub fn bytes_to_client(&self) -> u64 {
+    pub(crate) fn bytes_to_client(&self) -> u64 {
         self.down.bytes
     }
 
-    /// Waits for the node's first word and hands it to the client.
+    /// Hands the node's first word to the client, if it has come; `None` where it has not.
     ///
     /// # Errors
     /// `UnexpectedEof` where the node ended without a word, else what broke it. The client has
     /// heard nothing then, so another node may be tried for it.
-    pub async fn first_word(&mut self) -> io::Result<()> {
-        loop {
-            self.node.readable().await;
-            let heard: io::Result<_> = SCRATCH.with_borrow_mut(|scratch| {
-                let length = self.node.receive(scratch)?;
-                Ok((length, self.down.deliver(self.client, &scratch[..length])))
-            });
-            match heard {
-                Ok((0, _)) => return Err(io::ErrorKind::UnexpectedEof.into()),
-                Ok((_, Ok(()))) => return Ok(()),
-                Ok((_, Err(_))) => {
-                    self.give_up(Side::Client);
-                    return Ok(());
-                }
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
+    pub(crate) fn first_word(&mut self) -> Option<io::Result<()>> {
+        if !self.node.is_readable() {
+            return None;
         }
+        self.core.with_scratch(|scratch| {
+            let (bytes, last) = match self.node.receive(scratch) {
+                Ok(Received::Nothing) => return None,
+                Ok(Received::End) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
+                Ok(Received::Last(bytes)) => (bytes, true),
+                Ok(Received::Bytes(bytes)) => (bytes, false),
+                Err(error) => return Some(Err(error)),
+            };
+            self.down.ended = last;
+            if deliver(self.client, &mut self.down, &scratch[..bytes]).is_err() {
+                self.give_up(Side::Client);
+            }
+            Some(Ok(()))
+        })
     }
 
     /// Carries bytes until both sides have ended, one is gone, nothing comes for `idle`, or
-    /// `leave` is requested. What is no orderly end resets the node; the caller resets the client.
-    pub async fn both_ways(
+    /// `leave` is requested.
+    pub(crate) async fn both_ways(
         &mut self,
         idle: Duration,
         leave: &Stop,
         (to_node, to_client): (&Tally, &Tally),
     ) -> End {
-        let mut leaving = std::pin::pin!(leave.requested());
-        let mut silence = std::pin::pin!(sleep(idle));
-        let mut last_byte = Instant::now();
+        let mut last_byte = self.core.now();
         let (mut told_up, mut told_down) = (0, 0);
         loop {
             let turn = self.turn();
@@ -143,60 +146,62 @@ impl<'c> Relay<'c> {
                 to_node.add(self.up.bytes - told_up);
                 to_client.add(self.down.bytes - told_down);
                 (told_up, told_down) = (self.up.bytes, self.down.bytes);
-                last_byte = Instant::now();
+                last_byte = self.core.now();
             }
             match turn {
                 Turn::Over(end) => return end,
-                Turn::Again => {
-                    tokio::task::yield_now().await;
-                    continue;
-                }
+                Turn::Again => self.core.again(),
                 Turn::Wait => {}
             }
-            let patience =
-                if self.first_end.is_some() { idle.min(HALF_CLOSED_IDLE_MAX) } else { idle };
-            let deadline = last_byte + patience;
-            // The timer is not touched for every byte: it is looked at when it rings.
-            if deadline < silence.deadline() {
-                silence.as_mut().reset(deadline);
+            if leave.is_requested() {
+                return End::Drain;
             }
-            tokio::select! {
-                biased;
-                vanished = self.event() => self.note(vanished),
-                () = leaving.as_mut() => return End::Drain,
-                () = silence.as_mut() => {
-                    if deadline <= Instant::now() {
-                        return End::Idle;
-                    }
-                    silence.as_mut().reset(deadline);
-                }
+            let deadline = self.deadline(last_byte, idle);
+            if self.core.now() >= deadline {
+                return End::Idle;
             }
+            self.core.set_deadline(Some(deadline));
+            self.core.event().await;
         }
+    }
+
+    fn deadline(&self, last_byte: Moment, idle: Duration) -> Moment {
+        let half_closed = self.first_end.is_some();
+        last_byte.after(if half_closed { idle.min(HALF_CLOSED_IDLE_MAX) } else { idle })
     }
 
     /// Carries what can be carried now, in both directions.
     fn turn(&mut self) -> Turn {
-        let node_gone = self.gone == Some(Side::Node);
-        let down = pump(&self.node, self.client, &mut self.down, node_gone);
+        let down = pump(self.core, &self.node, self.client, &mut self.down);
         self.settle(down, Side::Node, Side::Client);
-        let client_gone = self.gone == Some(Side::Client);
-        let up = pump(self.client, &self.node, &mut self.up, client_gone);
+        let up = pump(self.core, self.client, &self.node, &mut self.up);
         self.settle(up, Side::Client, Side::Node);
+        if self.up.closed && self.down.closed && self.gone.is_none() {
+            return Turn::Over(self.first_end.unwrap_or(Side::Client).closed());
+        }
+        // Nothing is read any more from a side that has ended: only its flag tells that it broke.
+        for (side, socket, from) in
+            [(Side::Client, self.client, &self.up), (Side::Node, &self.node, &self.down)]
+        {
+            if self.gone.is_none() && from.closed && socket.is_broken() {
+                self.gone = Some(side);
+            }
+        }
         if let Some(gone) = self.gone {
             // What the one who is gone had said before is still delivered, while the other reads.
             let from = if gone == Side::Node { &self.down } else { &self.up };
             if from.closed {
                 return Turn::Over(gone.reset());
             }
-        } else if self.up.closed && self.down.closed {
-            return Turn::Over(self.first_end.unwrap_or(Side::Client).closed());
         }
         if down == Flow::Again || up == Flow::Again { Turn::Again } else { Turn::Wait }
     }
 
     fn settle(&mut self, flow: Flow, sender: Side, receiver: Side) {
         match flow {
-            Flow::Waiting | Flow::Blocked | Flow::Again => {}
+            Flow::Waiting | Flow::Again => {}
+            // A reset that was met while sending shows as a plain end here: it is none.
+            Flow::Ended if self.gone == Some(sender) => {}
             Flow::Ended => self.first_end = self.first_end.or(Some(sender)),
             Flow::SenderGone => self.gone = self.gone.or(Some(sender)),
             Flow::ReceiverGone => self.give_up(receiver),
@@ -207,45 +212,29 @@ impl<'c> Relay<'c> {
     fn give_up(&mut self, side: Side) {
         self.gone = self.gone.or(Some(side));
         let to = if side == Side::Node { &mut self.up } else { &mut self.down };
+        self.core.give_back(to.pipe.take());
         to.rest = None;
         to.closed = true;
     }
 
-    /// Waits for something to do; says who vanished, if somebody did.
-    async fn event(&self) -> Option<Side> {
-        let client = self.wanted(Side::Client, &self.up, &self.down);
-        let node = self.wanted(Side::Node, &self.down, &self.up);
-        tokio::select! {
-            error = self.client.ready(client) => error.then_some(Side::Client),
-            error = self.node.ready(node) => error.then_some(Side::Node),
+    /// Ends the node's side: plainly after an orderly end, with a reset after any other. Says
+    /// whether the client's is to be reset too.
+    pub(crate) async fn finish(self, end: End) -> bool {
+        let Self { client, node, core, up, down, gone, .. } = self;
+        core.give_back(up.pipe);
+        core.give_back(down.pipe);
+        if matches!(end, End::ClientClosed | End::NodeClosed) {
+            return false;
         }
-    }
-
-    fn wanted(&self, side: Side, from: &Way, to: &Way) -> Wanted {
-        let gone = self.gone == Some(side);
-        let read = !from.closed && from.rest.is_none();
-        Wanted { read, write: !gone && to.rest.is_some(), error: !gone }
-    }
-
-    fn note(&mut self, vanished: Option<Side>) {
-        if let Some(side) = vanished {
-            self.give_up(side);
+        // A reset throws away what the other side has not received yet: that has time to arrive.
+        let late = core.now().after(DELIVERY_MAX);
+        let left = |socket: &Socket, side| gone != Some(side) && socket.unacknowledged() > 0;
+        while core.now() < late && (left(client, Side::Client) || left(&node, Side::Node)) {
+            core.until(core.now().after(DELIVERY_LOOK), || None::<()>).await;
         }
+        node.reset();
+        true
     }
-
-    /// Ends the node's side: plainly after an orderly end, with a reset after any other.
-    pub fn finish(self, end: End) {
-        if !matches!(end, End::ClientClosed | End::NodeClosed) {
-            self.node.reset();
-        }
-    }
-}
-
-/// What is next for both directions.
-enum Turn {
-    Wait,
-    Again,
-    Over(End),
 }
 
 impl Side {
@@ -264,74 +253,111 @@ impl Side {
     }
 }
 
-impl Way {
-    /// Sends what it can and keeps the rest.
-    fn deliver(&mut self, to: &Socket, bytes: &[u8]) -> io::Result<()> {
-        let sent = match to.send(bytes) {
-            Ok(sent) => sent,
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => 0,
-            Err(error) => return Err(error),
-        };
-        self.bytes += sent as u64;
-        if sent < bytes.len() {
-            self.rest = Some(Box::new(Rest { bytes: bytes[sent..].to_vec(), sent: 0 }));
-        }
-        Ok(())
-    }
-
-    /// Sends of the rest what it can; says whether nothing is left of it.
-    fn flush(&mut self, to: &Socket) -> io::Result<bool> {
-        let Some(rest) = &mut self.rest else { return Ok(true) };
-        match to.send(&rest.bytes[rest.sent..]) {
-            Ok(sent) => {
-                rest.sent += sent;
-                self.bytes += sent as u64;
-            }
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
-            Err(error) => return Err(error),
-        }
-        let all = rest.sent == rest.bytes.len();
-        if all {
-            self.rest = None;
-        }
-        Ok(all)
-    }
-}
-
-/// Carries what there is in one direction. Nothing new is received while a rest is unsent: the
-/// sender is stalled by its own socket then.
-fn pump(from: &Socket, to: &Socket, way: &mut Way, sender_gone: bool) -> Flow {
+/// Carries what there is in one direction, without waiting. Nothing new is taken while something
+/// is unsent: the sender is stalled by its own socket then.
+fn pump(core: &Core, from: &Socket, to: &Socket, way: &mut Way) -> Flow {
     if way.closed {
         return Flow::Waiting;
     }
-    SCRATCH.with_borrow_mut(|scratch| {
-        for _ in 0..PIECES_MAX {
-            match way.flush(to) {
-                Ok(true) => {}
-                Ok(false) => return Flow::Blocked,
-                Err(_) => return Flow::ReceiverGone,
+    for _ in 0..PIECES_MAX {
+        match flush(to, way) {
+            Ok(true) => {}
+            Ok(false) => return Flow::Waiting,
+            Err(_) => return Flow::ReceiverGone,
+        }
+        if way.ended {
+            core.give_back(way.pipe.take());
+            way.closed = true;
+            return if to.end().is_ok() { Flow::Ended } else { Flow::ReceiverGone };
+        }
+        let took = match from.is_readable() {
+            false => Ok(false),
+            true if way.streak >= STREAK => splice(core, from, way),
+            true => copy(core, from, to, way),
+        };
+        match took {
+            Ok(true) => {}
+            Ok(false) => {
+                core.give_back(way.pipe.take());
+                return Flow::Waiting;
             }
-            let length = match from.receive(scratch) {
-                Ok(0) => {
-                    way.closed = true;
-                    // A reset that was met while sending shows as a plain end here: it is none.
-                    return match sender_gone {
-                        true => Flow::SenderGone,
-                        false if to.end().is_ok() => Flow::Ended,
-                        false => Flow::ReceiverGone,
-                    };
-                }
-                Ok(length) => length,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Flow::Waiting,
-                Err(_) => {
-                    way.closed = true;
-                    return Flow::SenderGone;
-                }
-            };
-            if way.deliver(to, &scratch[..length]).is_err() {
-                return Flow::ReceiverGone;
+            Err(gone) => {
+                way.closed |= gone == Flow::SenderGone;
+                return gone;
             }
         }
-        Flow::Again
+    }
+    Flow::Again
+}
+
+/// Sends what was taken before and did not fit; says whether nothing of it is left.
+fn flush(to: &Socket, way: &mut Way) -> io::Result<bool> {
+    if let Some(rest) = way.rest.take() {
+        let sent = if to.is_writable() { to.send(&rest, false)? } else { 0 };
+        way.bytes += sent as u64;
+        if sent < rest.len() {
+            way.rest = Some(if sent == 0 { rest } else { rest[sent..].into() });
+            return Ok(false);
+        }
+    }
+    if let Some(pipe) = &mut way.pipe {
+        while !pipe.is_empty() {
+            let sent = if to.is_writable() { to.splice_from(pipe)? } else { 0 };
+            way.bytes += sent as u64;
+            if sent == 0 {
+                return Ok(false);
+            }
+        }
+    }
+    Ok(true)
+}
+
+/// Takes a piece through the loop's buffer; says whether there was one, or an end.
+fn copy(core: &Core, from: &Socket, to: &Socket, way: &mut Way) -> Result<bool, Flow> {
+    core.with_scratch(|scratch| {
+        let received = from.receive(scratch).map_err(|_| Flow::SenderGone)?;
+        let (bytes, last) = match received {
+            Received::Nothing => return Ok(false),
+            Received::End => (0, true),
+            Received::Last(bytes) => (bytes, true),
+            Received::Bytes(bytes) => (bytes, false),
+        };
+        way.ended = last;
+        way.streak = if bytes >= STREAM_BYTES { way.streak + 1 } else { 0 };
+        deliver(to, way, &scratch[..bytes]).map_err(|_| Flow::ReceiverGone)?;
+        Ok(true)
     })
+}
+
+/// Sends what it can of a piece and keeps the rest.
+fn deliver(to: &Socket, way: &mut Way, piece: &[u8]) -> io::Result<()> {
+    if piece.is_empty() {
+        return Ok(());
+    }
+    // The last bytes and the end go in one segment.
+    let sent = to.send(piece, way.ended)?;
+    way.bytes += sent as u64;
+    if sent < piece.len() {
+        way.rest = Some(piece[sent..].into());
+    }
+    Ok(())
+}
+
+/// Takes a piece into a pipe; says whether there was one, or an end.
+fn splice(core: &Core, from: &Socket, way: &mut Way) -> Result<bool, Flow> {
+    let pipe = match way.pipe.take().or_else(|| core.take_pipe().map(Box::new)) {
+        Some(pipe) => way.pipe.insert(pipe),
+        None => {
+            // No descriptors for a pipe: copy on.
+            way.streak = 0;
+            return Ok(true);
+        }
+    };
+    match from.splice_into(pipe).map_err(|_| Flow::SenderGone)? {
+        Received::Nothing => return Ok(false),
+        Received::End | Received::Last(_) => way.ended = true,
+        Received::Bytes(bytes) if bytes < STREAM_BYTES => way.streak = 0,
+        Received::Bytes(_) => {}
+    }
+    Ok(true)
 }

@@ -43,18 +43,8 @@ impl Listener {
     /// # Errors
     /// What the system says, most often that the address is in use or not ours.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        socket.set_reuse_address(true)?;
-        if address.is_ipv6() {
-            // `[::]` is IPv6 alone, so `0.0.0.0` may stand beside it.
-            socket.set_only_v6(true)?;
-        }
-        set_peer_options(&SockRef::from(&socket))?;
-        socket.set_nonblocking(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
+        let (socket, address) = listening_socket(address)?;
         let socket = TcpListener::from_std(socket.into())?;
-        let address = socket.local_addr()?;
         Ok(Self { socket, address })
     }
 
@@ -63,6 +53,27 @@ impl Listener {
     pub fn local_address(&self) -> SocketAddr {
         self.address
     }
+}
+
+/// A socket that listens at `address`, without a runtime, and where it listens really: port 0
+/// takes a free one. Accepted connections inherit no delay, keepalive and a limit for
+/// unacknowledged data; an accept never waits.
+///
+/// # Errors
+/// What the system says, most often that the address is in use or not ours.
+pub fn listening_socket(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+    let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    socket.set_reuse_address(true)?;
+    if address.is_ipv6() {
+        // `[::]` is IPv6 alone, so `0.0.0.0` may stand beside it.
+        socket.set_only_v6(true)?;
+    }
+    set_peer_options(&SockRef::from(&socket))?;
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    let address = socket.local_addr()?.as_socket().unwrap_or(address);
+    Ok((socket, address))
 }
 
 /// What every connection of ours has, whichever side began it: no delay, keepalive, and an end
