@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::CommandError;
+use super::{CommandError, print};
 use crate::config;
 
 /// Prints what the file comes to.
@@ -13,6 +13,5 @@ use crate::config;
 pub(super) fn check(path: &Path) -> Result<(), CommandError> {
     let config = config::read(path)?;
     let (services, nodes) = (config.services.len(), config.node_count());
-    println!("{}: ok, {services} services, {nodes} nodes", path.display());
-    Ok(())
+    print(&format!("{}: ok, {services} services, {nodes} nodes\n", path.display())).map(drop)
 }

@@ -5,6 +5,7 @@ mod check;
 mod run;
 mod status;
 
+use std::io::Write as _;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -76,6 +77,17 @@ impl CommandError {
     }
 }
 
+/// Writes to standard output; says whether anybody still reads: who has seen enough (`| head`)
+/// is no failure.
+fn print(text: &str) -> Result<bool, CommandError> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+        Ok(()) => Ok(true),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(false),
+        Err(error) => Err(CommandError::Failed(format!("cannot write: {error}"))),
+    }
+}
+
 /// Reads the command line and does what it says: 0 fine, 2 usage, 64 bad settings, 1 otherwise.
 #[must_use]
 pub fn main() -> ExitCode {
@@ -86,9 +98,9 @@ pub fn main() -> ExitCode {
             status::status(config.as_deref(), admin, json, watch)
         }
         Command::Completions { shell } => {
-            let mut command = CommandLine::command();
-            clap_complete::generate(shell, &mut command, "balancer", &mut std::io::stdout());
-            Ok(())
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut CommandLine::command(), "balancer", &mut script);
+            print(&String::from_utf8_lossy(&script)).map(drop)
         }
     };
     match done {

@@ -12,7 +12,7 @@ use hyper::{Request, StatusCode};
 use hyper_util::rt::TokioIo;
 use tokio::net::TcpStream;
 
-use super::CommandError;
+use super::{CommandError, print};
 use crate::api::{STATUS_PATH, Status};
 use crate::config;
 
@@ -54,8 +54,9 @@ pub(super) fn status(
             CommandError::Failed(format!("the balancer at {address} cannot be asked: {error}"))
         })?;
         let shown = if json { answer } else { table(&read(&answer)?) };
-        println!("{}{}", if watch && !json { CLEAR } else { "" }, shown.trim_end());
-        if !watch {
+        let clear = if watch && !json { CLEAR } else { "" };
+        let read = print(&format!("{clear}{}\n", shown.trim_end()))?;
+        if !watch || !read {
             return Ok(());
         }
         std::thread::sleep(WATCH_INTERVAL);
