@@ -1,30 +1,16 @@
 //! Is a message lost, doubled or refused when a node dies in the middle of the day?
 //! It does not know how the balancer finds out; a node is killed with `kill -9` under load.
 
-use std::collections::HashMap;
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::fs;
+use std::process::Command;
 
+use harness::ledger::Ledger;
 use harness::message::subject;
 use harness::pop3_client::read_all;
 use harness::smtp_client::send;
-use harness::{ALICE, BOB, Cluster, MOMENT, Pop3Client, SmtpClient, message, wait_until};
+use harness::{ALICE, BOB, Cluster, Pop3Client, SmtpClient, message, run};
 
-const MESSAGES: usize = 500;
 const SENDERS: usize = 8;
-/// The node dies when so many have been answered.
-const KILLED_AFTER: usize = 200;
-
-/// What a sender saw of one message.
-#[derive(Debug, Clone, PartialEq, Eq)]
-enum Seen {
-    /// 250.
-    Answered,
-    /// The connection broke after the greeting; the sender will come again.
-    CutOff,
-    /// No connection, no greeting, or a reply that is no 250: this must never be.
-    Refused(String),
-}
 
 #[test]
 fn a_killed_node_loses_nothing_and_refuses_nobody() {
@@ -36,79 +22,52 @@ fn a_killed_node_loses_nothing_and_refuses_nobody() {
     half.say("DATA").is(354);
     half.line().send(b"Subject: half\r\n\r\nhalf a mess").expect("sent");
 
-    let smtp = cluster.smtp();
-    let (next, answered) = (AtomicUsize::new(0), AtomicUsize::new(0));
-    let ledger = Mutex::new(HashMap::new());
+    let ledger = Ledger::new(cluster.smtp(), ALICE);
     std::thread::scope(|scope| {
         for _ in 0..SENDERS {
-            scope.spawn(|| sends(smtp, &next, &answered, &ledger));
+            scope.spawn(|| ledger.send_until(500));
         }
-        wait_until("half of the messages are sent", MOMENT * 3, || {
-            let count = answered.load(Ordering::Relaxed);
-            if count >= KILLED_AFTER { Ok(()) } else { Err(format!("{count} are answered")) }
-        });
+        ledger.wait_answered(200);
         cluster.kill_node("b");
     });
-    let ledger = ledger.into_inner().expect("no sender panicked");
-
-    let refused: Vec<_> =
-        ledger.iter().filter(|(_, seen)| matches!(seen, Seen::Refused(_))).collect();
-    assert!(refused.is_empty(), "{} were refused: {:?}", refused.len(), &refused[..1]);
     half.read_reply().expect_err("half a message is not answered by a dead node");
-
-    let mut read: HashMap<String, usize> = HashMap::new();
-    for message in read_all(cluster.pop3_of("c"), ALICE) {
-        *read.entry(subject(&message)).or_default() += 1;
-    }
-    for (name, seen) in &ledger {
-        let copies = read.remove(name).unwrap_or_default();
-        match seen {
-            Seen::Answered => assert_eq!(copies, 1, "{name} was answered 250"),
-            // Cut off between commit and 250 it may be there; then SMTP lets it come twice.
-            _ => assert!(copies <= 1, "{name} was {seen:?} and is there {copies} times"),
-        }
-    }
-    assert!(read.is_empty(), "messages that nobody sent: {read:?}");
-    let count = ledger.values().filter(|seen| **seen == Seen::Answered).count();
-    assert!(count >= MESSAGES, "{count} were answered");
+    assert!(ledger.answered() >= 500, "{} were answered", ledger.answered());
+    ledger.settle(&read_all(cluster.pop3_of("c"), ALICE));
     comes_back(&mut cluster);
 }
 
-/// Sends until there are enough; one that was cut off is followed by another under a new name.
-fn sends(
-    smtp: u16,
-    next: &AtomicUsize,
-    answered: &AtomicUsize,
-    ledger: &Mutex<HashMap<String, Seen>>,
-) {
-    while answered.load(Ordering::Relaxed) < MESSAGES {
-        let name = format!("message {}", next.fetch_add(1, Ordering::Relaxed));
-        let seen = send_one(smtp, &name);
-        if seen == Seen::Answered {
-            answered.fetch_add(1, Ordering::Relaxed);
+#[test]
+fn nodes_killed_one_after_the_other_lose_nothing() {
+    let mut cluster = Cluster::start(3);
+    let ledger = Ledger::new(cluster.smtp(), ALICE);
+    std::thread::scope(|scope| {
+        for _ in 0..SENDERS {
+            scope.spawn(|| ledger.send_until(600));
         }
-        let refused = matches!(seen, Seen::Refused(_));
-        ledger.lock().expect("no sender panicked").insert(name, seen);
-        if refused {
-            return;
+        for (round, node) in ["a", "b", "c", "a", "b", "c"].into_iter().enumerate() {
+            ledger.wait_answered(80 * (round + 1));
+            cluster.kill_node(node);
+            cluster.start_node(node);
         }
-    }
+    });
+    ledger.settle(&cluster.read_all(ALICE));
+    every_row_has_its_file(&cluster);
 }
 
-fn send_one(smtp: u16, name: &str) -> Seen {
-    let mut client = match SmtpClient::connect(smtp) {
-        Ok(client) if client.greeting().code == 220 => client,
-        Ok(client) => return Seen::Refused(client.greeting().to_string()),
-        Err(error) => return Seen::Refused(error.to_string()),
-    };
-    let outcome = client
-        .try_say("EHLO client.example.net")
-        .and_then(|_| client.deliver(ALICE.address, &message(name)));
-    match outcome {
-        Ok(reply) if reply.code == 250 => Seen::Answered,
-        Ok(reply) => Seen::Refused(reply.to_string()),
-        Err(_) => Seen::CutOff,
+/// Each row names a file of its size and checksum.
+fn every_row_has_its_file(cluster: &Cluster) {
+    let mail = cluster.directory().join("store/mail");
+    let mut sums = String::new();
+    for row in cluster.sql("select octets, sha256, file from messages") {
+        let [octets, sum, file] = row.split('|').collect::<Vec<_>>()[..] else {
+            panic!("a row of three: {row}")
+        };
+        let length = fs::metadata(mail.join(file)).expect("the row's file").len();
+        assert_eq!(length.to_string(), octets, "octets of {file}");
+        sums.push_str(&format!("{sum}  {file}\n"));
     }
+    let mut check = Command::new("sha256sum");
+    run(check.args(["--check", "--quiet", "-"]).current_dir(&mail), sums.as_bytes()).exits(0);
 }
 
 /// The node starts again and takes mail that is read elsewhere.

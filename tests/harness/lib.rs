@@ -3,11 +3,13 @@
 //!
 //! - [`Cluster`] starts N nodes and a balancer in a directory of their own, gone on drop.
 //! - [`SmtpClient`] and [`Pop3Client`] speak as a client does and say what they saw.
+//! - [`ledger`] holds what senders saw against what is read afterwards.
 //! - [`script`] plays dialogues written as `C:` and `S:` lines.
 //! - [`wait_until`] is the only place that waits for something to become true.
 
 pub mod cluster;
 pub mod http;
+pub mod ledger;
 pub mod line;
 pub mod message;
 pub mod metrics;
