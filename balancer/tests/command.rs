@@ -293,6 +293,12 @@ fn metrics_are_lawful_and_agree_with_what_was_done() {
     let series = metrics.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let without: Vec<_> = series.filter(|line| !described(line)).collect();
     assert!(without.is_empty(), "no help for {without:?}");
+
+    // A node that is gone raises no alarm: every comparison with NaN is false.
+    fs::write(&path, file("failover", &[node("n0")])).expect("it is written");
+    running.in_force("failover");
+    let metrics = running.get("/metrics");
+    assert!(metrics.contains("balancer_node_up{service=\"s\",node=\"n1\"} NaN"), "{metrics}");
 }
 
 #[test]

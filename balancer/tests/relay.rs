@@ -221,6 +221,57 @@ async fn any_cut_of_the_bytes_is_exact() {
     assert_eq!(node.bytes_to_client_total, 5 * (all.len() as u64 + 7));
 }
 
+/// Both speak at once and neither listens until it has said all: nothing may wait for a turn.
+#[tokio::test]
+async fn both_ways_at_once_do_not_wait_for_each_other() {
+    let node = Node::start(|mut stream| async move {
+        let mut first = [0];
+        if stream.read(&mut first).await.is_ok_and(|length| length == 1) {
+            talk(stream).await;
+        }
+    })
+    .await;
+    let stage = Stage::open("tcp", "", &[&node]);
+    let talks = (0..4).map(|_| async {
+        let mut client = stage.client().await;
+        client.write_all(b"?").await.expect("it is sent");
+        talk(client).await;
+    });
+    let talks: Vec<_> = talks.map(Box::pin).collect();
+    for talk in talks {
+        timeout(LONG, talk).await.expect("in time");
+    }
+    stage.assert_empties().await;
+    assert_eq!(stage.service().nodes[0].bytes_to_client_total, 4 * 3 * MEGABYTE as u64);
+}
+
+/// Says three megabytes and an end, and hears as many of the other, in pieces and with pauses.
+async fn talk(stream: tokio::net::TcpStream) {
+    let (mut read, mut write) = stream.into_split();
+    let speaking = tokio::spawn(async move {
+        for (number, piece) in pattern(3 * MEGABYTE).chunks(33_333).enumerate() {
+            write.write_all(piece).await.expect("it is taken");
+            if number % 20 == 0 {
+                tokio::time::sleep(Duration::from_millis(3)).await;
+            }
+        }
+        write.shutdown().await.expect("an end");
+    });
+    let mut got = Vec::new();
+    let mut piece = vec![0; 7_777];
+    loop {
+        match read.read(&mut piece).await.expect("it goes on") {
+            0 => break,
+            length => got.extend_from_slice(&piece[..length]),
+        }
+        if got.len() % 11 == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    assert!(got == pattern(3 * MEGABYTE), "{} bytes", got.len());
+    speaking.await.expect("it has said all");
+}
+
 #[tokio::test]
 async fn silence_ends_a_connection() {
     let node = Node::greeter("n").await;
