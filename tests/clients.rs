@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use harness::line::LineStream;
 use harness::message::with_body;
 use harness::program::project;
 use harness::smtp_client::{dotted, send};
@@ -135,4 +136,23 @@ fn swaks_and_curl_say_why_they_were_refused() {
     curl.arg(format!("pop3://127.0.0.1:{}/1", cluster.pop3()));
     let finished = run(&mut curl, b"").exits(67);
     assert!(finished.stderr.contains("Access denied"), "{}", finished.stderr);
+}
+
+#[test]
+fn a_client_that_says_all_and_ends_its_side_hears_every_answer() {
+    // As `nc -N` does: the end of one direction is passed on, the other stays open.
+    let cluster = Cluster::start(1);
+    let mut line = LineStream::connect(cluster.smtp()).expect("a connection");
+    line.send(
+        b"HELO client.example.net\r\nMAIL FROM:<>\r\nRCPT TO:<alice@example.test>\r\nDATA\r\n\
+          Subject: in one breath\r\n\r\n.\r\nQUIT\r\n",
+    )
+    .expect("sent");
+    line.end_sending().expect("one side ends");
+    for code in ["220", "250", "250", "250", "354", "250", "221"] {
+        let answer = line.read_line().expect("an answer");
+        assert!(answer.starts_with(code.as_bytes()), "{code}: {}", answer.escape_ascii());
+    }
+    line.expect_closed().expect("then the server closes");
+    assert_eq!(cluster.read_all(ALICE).len(), 1);
 }

@@ -138,11 +138,6 @@ impl Cluster {
         self.node(node).smtp.number()
     }
 
-    /// A node's own POP3 port, where a PROXY header is due.
-    pub fn pop3_behind(&self, node: &str) -> u16 {
-        self.node(node).pop3.number()
-    }
-
     /// A node's admin port.
     pub fn admin_of(&self, node: &str) -> u16 {
         self.node(node).admin.number()
