@@ -12,7 +12,9 @@ use shared::admin::{Answer, Desk};
 use crate::backends::{Candidate, Picture, Service};
 use crate::connection::Front;
 use crate::outcome::End;
+use crate::self_check::Verdict;
 use crate::settings::ServiceName;
+use crate::virtual_ip::board::{Board, VirtualIpStatus};
 
 /// Where `balancer status` asks.
 pub const STATUS_PATH: &str = "/api/v1/status";
@@ -30,6 +32,9 @@ pub struct Status {
     pub connections_max: usize,
     /// The settings file.
     pub config: ConfigStatus,
+    /// The address that only the serving balancer has, where it is this one's to put up.
+    #[serde(default)]
+    pub virtual_ip: Option<VirtualIpStatus>,
     /// In the order of the file.
     pub services: Vec<ServiceStatus>,
 }
@@ -104,6 +109,8 @@ struct State {
 pub struct StatusDesk {
     front: Arc<Front>,
     state: Arc<Mutex<State>>,
+    virtual_ip: Board,
+    self_check: Verdict,
 }
 
 impl StatusDesk {
@@ -112,7 +119,22 @@ impl StatusDesk {
     pub fn new(front: Arc<Front>, file: &Path) -> Self {
         let config = ConfigStatus { file: file.display().to_string(), ..ConfigStatus::default() };
         let state = State { config, ..State::default() };
-        Self { front, state: Arc::new(Mutex::new(state)) }
+        let (virtual_ip, self_check) = (Board::default(), Verdict::default());
+        Self { front, state: Arc::new(Mutex::new(state)), virtual_ip, self_check }
+    }
+
+    /// The same, and it knows of these.
+    #[must_use]
+    pub fn with(self, virtual_ip: Board, self_check: Verdict) -> Self {
+        Self { virtual_ip, self_check, ..self }
+    }
+
+    /// Where clients come in now.
+    #[must_use]
+    pub fn doors(&self) -> Vec<SocketAddr> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let open = state.listening.iter().filter(|_| !state.stopping);
+        open.map(|(_, address)| *address).collect()
     }
 
     fn change(&self, change: impl FnOnce(&mut State)) {
@@ -153,6 +175,7 @@ impl StatusDesk {
             connections: self.front.admission.taken(),
             connections_max: self.front.admission.max(),
             config: state.config.clone(),
+            virtual_ip: self.virtual_ip.status(),
             services: services.map(|service| service_status(service, &state.listening)).collect(),
         }
     }
@@ -162,6 +185,9 @@ impl Desk for StatusDesk {
     fn ready(&self) -> Result<(), String> {
         if self.state.lock().unwrap_or_else(PoisonError::into_inner).stopping {
             return Err("stopping".to_owned());
+        }
+        if let Some(problem) = self.self_check.problem().or_else(|| self.virtual_ip.problem()) {
+            return Err(problem);
         }
         let picture = self.front.backends.picture();
         if any_up(&picture) { Ok(()) } else { Err("no node of any service is up".to_owned()) }

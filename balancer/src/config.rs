@@ -2,7 +2,7 @@
 //! It does not know YAML's syntax (`shared::config` does) or what is done with a setting.
 //! `commands` and `reload` call it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use shared::config::{Faults, Map, Place, Value, read_file};
 use shared::logging::LogConfig;
 
 use crate::settings::{
-    Health, Limits, Mode, Node, Protocol, ProxyProtocol, Service, ServiceName, Timeouts,
+    Health, Limits, Mode, Node, Protocol, ProxyProtocol, Service, ServiceName, Timeouts, VirtualIp,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
@@ -31,6 +31,8 @@ pub struct Config {
     pub drain_timeout: Duration,
     /// How lines are logged.
     pub log: LogConfig,
+    /// The address that only the serving balancer has, if it is ours to put up.
+    pub virtual_ip: Option<VirtualIp>,
 }
 
 impl Config {
@@ -55,11 +57,12 @@ pub fn from_map(root: &mut Map<'_>) -> Option<Config> {
     let log = LogConfig::read(root);
     let limits = limits(root);
     let drain_timeout = root.within("drain_timeout", 30 * SECOND, Duration::ZERO..=24 * HOUR);
+    let virtual_ip = root.map("virtual_ip").and_then(virtual_ip);
     let services = services(root, admin);
     if services.is_empty() {
         root.fault("services", "missing; needed: at least one service");
     }
-    Some(Config { admin: admin?, services, limits, drain_timeout, log })
+    Some(Config { admin: admin?, services, limits, drain_timeout, log, virtual_ip })
 }
 
 fn limits(root: &mut Map<'_>) -> Limits {
@@ -71,6 +74,13 @@ fn limits(root: &mut Map<'_>) -> Limits {
         .as_mut()
         .map_or(1000, |map| map.within("connections_per_address_max", 1000, 1..=10_000_000));
     Limits { connections_max, connections_per_address_max: per_address }
+}
+
+fn virtual_ip(mut map: Map<'_>) -> Option<VirtualIp> {
+    let address = map.required::<HostAddress>("address");
+    let interface = map.required::<Interface>("interface");
+    let (HostAddress { address, prefix }, Interface(interface)) = (address?, interface?);
+    Some(VirtualIp { address, prefix, interface })
 }
 
 /// What has been named so far, with its place, so that a second one of the kind is found.
@@ -231,6 +241,47 @@ impl Value for Name {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let fits = (1..=63).contains(&text.len()) && text.bytes().all(word);
         (fits && !text.starts_with(['-', '_', '.'])).then(|| Self(text.to_owned()))
+    }
+}
+
+/// An address of one machine, and its network.
+struct HostAddress {
+    address: IpAddr,
+    prefix: u8,
+}
+
+impl Value for HostAddress {
+    const ALLOWED: &'static str = "the address of one machine with the length of its network's \
+                                   prefix, such as 192.0.2.25/24 or 2001:db8::25/64";
+
+    fn parse(text: &str) -> Option<Self> {
+        let (address, prefix) = text.split_once('/')?;
+        let (address, prefix): (IpAddr, u8) = (address.parse().ok()?, prefix.parse().ok()?);
+        let of_one = !address.is_unspecified() && !address.is_multicast();
+        let fits = match address {
+            IpAddr::V4(address) => {
+                let hosts = u32::MAX.checked_shr(prefix.into()).unwrap_or_default();
+                let host = u32::from(address) & hosts;
+                // The first and the last address of a network are nobody's (RFC 1122 §3.2.1.3).
+                let nobody = prefix < 31 && (host == 0 || host == hosts);
+                prefix <= 32 && !nobody && address != Ipv4Addr::BROADCAST
+            }
+            IpAddr::V6(_) => prefix <= 128,
+        };
+        (of_one && fits && prefix > 0).then_some(Self { address, prefix })
+    }
+}
+
+/// The name of a network interface, as the kernel would take it.
+struct Interface(String);
+
+impl Value for Interface {
+    const ALLOWED: &'static str = "the name of a network interface such as eth0 (`ip link`)";
+
+    fn parse(text: &str) -> Option<Self> {
+        let fits = |c: char| c.is_ascii_graphic() && c != '/' && c != ':';
+        let good = (1..=15).contains(&text.len()) && text.chars().all(fits);
+        (good && text != "." && text != "..").then(|| Self(text.to_owned()))
     }
 }
 

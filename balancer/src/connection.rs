@@ -16,6 +16,7 @@ use crate::eventloop::{Core, Received, Socket};
 use crate::greeting::refusal;
 use crate::outcome::{Cause, End};
 use crate::relay::Relay;
+use crate::self_check::OwnCalls;
 use crate::settings::ProxyProtocol;
 use crate::verdict::{cause_of_dial, cause_of_silence, report_flip};
 
@@ -32,6 +33,8 @@ pub struct Front {
     pub admission: Admission,
     /// Which node.
     pub backends: Arc<Backends>,
+    /// Which clients are ourselves, who ask whether a door answers.
+    pub own_calls: Arc<OwnCalls>,
 }
 
 /// A client that has just been accepted.
@@ -56,6 +59,9 @@ enum Miss {
 /// Serves one client from its first packet to its last; the same client is moved from node to node
 /// until one has greeted it, and never afterwards.
 pub(crate) async fn carry(client: Client, service: Arc<Service>, front: &Front) {
+    if front.own_calls.answers(client.address) {
+        return client.socket.reset();
+    }
     let mut account = Account::open(client.address, service.clone());
     // The seat and the lease live until the end, so open counts cannot drift.
     let _seat = match front.admission.admit(client.address.ip()) {

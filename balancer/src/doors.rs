@@ -108,12 +108,12 @@ pub struct Hallway {
 }
 
 impl ClosedDoor {
-    /// Listens.
+    /// Listens; `may_be_away`: at an address that may come to this machine later.
     ///
     /// # Errors
     /// What the system says, as in [`listening_socket`].
-    pub fn bind(key: DoorKey) -> io::Result<Self> {
-        let (socket, address) = listening_socket(key.address)?;
+    pub fn bind(key: DoorKey, may_be_away: bool) -> io::Result<Self> {
+        let (socket, address) = listening_socket(key.address, may_be_away)?;
         Ok(Self { key, address, listener: Arc::new(socket.into()) })
     }
 

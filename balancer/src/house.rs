@@ -1,6 +1,7 @@
 //! The whole balancer as it stands: doors, nodes, probes; new settings are put in force here.
 //! It does not know where settings come from or who asks. `commands::run` builds and closes it.
 
+use std::net::IpAddr;
 use std::sync::{Arc, Weak};
 use std::time::Duration;
 
@@ -8,7 +9,7 @@ use shared::listener::ConnectionLimit;
 use shared::shutdown::Stop;
 
 use crate::admission::Admission;
-use crate::backends::{Backend, Backends};
+use crate::backends::Backend;
 use crate::config::Config;
 use crate::connection::Front;
 use crate::crew::Crew;
@@ -48,7 +49,8 @@ impl House {
             descriptors.connections_max(limits.connections_max),
             limits.connections_per_address_max,
         );
-        let front = Front { admission, backends: Arc::new(Backends::default()) };
+        let (backends, own_calls) = (Arc::default(), Arc::default());
+        let front = Front { admission, backends, own_calls };
         let hallway = Hallway {
             front: Arc::new(front),
             limit: ConnectionLimit::new(descriptors.connections() + REFUSED_AT_ONCE),
@@ -99,7 +101,8 @@ impl House {
     pub fn refit(&mut self, config: Config) -> Result<(), CannotListen> {
         let keys: Vec<_> = config.services.iter().flat_map(DoorKey::of).collect();
         let new = keys.iter().filter(|key| !self.doors.iter().any(|door| door.key() == *key));
-        let new = bind_all(new.cloned())?;
+        let virtual_ip = config.virtual_ip.as_ref().map(|virtual_ip| virtual_ip.address);
+        let new = bind_all(new.cloned(), virtual_ip)?;
 
         let Limits { connections_max, connections_per_address_max } = config.limits;
         let max = self.descriptors.connections_max(connections_max);
@@ -173,13 +176,14 @@ impl House {
     }
 }
 
-/// All of them or none.
+/// All of them or none. Only the virtual address need not be here yet.
 fn bind_all(
     keys: impl Iterator<Item = DoorKey>,
+    virtual_ip: Option<IpAddr>,
 ) -> Result<Vec<(DoorKey, ClosedDoor)>, CannotListen> {
     let (mut doors, mut faults) = (Vec::new(), Vec::new());
     for key in keys {
-        match ClosedDoor::bind(key.clone()) {
+        match ClosedDoor::bind(key.clone(), virtual_ip == Some(key.address().ip())) {
             Ok(door) => doors.push((key, door)),
             Err(error) => faults.push(format!("cannot listen at {}: {error}", key.address())),
         }

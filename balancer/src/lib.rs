@@ -8,7 +8,8 @@
 //! the loops of `crew`: `eventloop` polls it when one of its sockets or its deadline asks for it.
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
-//! force · `probe` looks at nodes, through `socket` · `verdict` what a failed dial means · `api`,
+//! force · `probe` looks at nodes, through `socket` · `self_check` at our own doors · `virtual_ip`
+//! holds the address · `verdict` what a failed dial means · `api`,
 //! `metrics` and `outcome` what is seen · `descriptors` how many fit · `commands` the command line.
 
 pub mod account;
@@ -29,6 +30,9 @@ pub mod outcome;
 pub mod probe;
 mod relay;
 pub mod reload;
+pub mod self_check;
 pub mod settings;
 pub mod socket;
+pub mod system;
 pub mod verdict;
+pub mod virtual_ip;

@@ -257,6 +257,7 @@ impl Default for ConfigMetrics {
 /// The help of every metric; once, when the recorder is there.
 pub fn describe() {
     describe_nodes();
+    crate::virtual_ip::board::describe();
     describe_counter!(
         "balancer_service_connections_total",
         "Connections of clients, refused ones among them."

@@ -2,7 +2,7 @@
 //! It does not know YAML (`config` does) or sockets. Everybody here reads it.
 
 use std::fmt;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -165,4 +165,23 @@ pub struct Limits {
     pub connections_max: Option<usize>,
     /// Connections of one client address (an IPv6 client is its /64).
     pub connections_per_address_max: usize,
+}
+
+/// An address that only the serving balancer has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VirtualIp {
+    /// The address clients know.
+    pub address: IpAddr,
+    /// How many of its bits name its network.
+    pub prefix: u8,
+    /// The interface it is put on.
+    pub interface: String,
+}
+
+impl VirtualIp {
+    /// As the file has it: `192.0.2.25/24`.
+    #[must_use]
+    pub fn network(&self) -> String {
+        format!("{}/{}", self.address, self.prefix)
+    }
 }

@@ -43,7 +43,7 @@ impl Listener {
     /// # Errors
     /// What the system says, most often that the address is in use or not ours.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let (socket, address) = listening_socket(address)?;
+        let (socket, address) = listening_socket(address, false)?;
         let socket = TcpListener::from_std(socket.into())?;
         Ok(Self { socket, address })
     }
@@ -57,16 +57,26 @@ impl Listener {
 
 /// A socket that listens at `address`, without a runtime, and where it listens really: port 0
 /// takes a free one. Accepted connections inherit no delay, keepalive and a limit for
-/// unacknowledged data; an accept never waits.
+/// unacknowledged data; an accept never waits. `may_be_away`: the address need not be this
+/// machine's now, it may come and go, as one does that moves between machines.
 ///
 /// # Errors
 /// What the system says, most often that the address is in use or not ours.
-pub fn listening_socket(address: SocketAddr) -> io::Result<(Socket, SocketAddr)> {
+pub fn listening_socket(
+    address: SocketAddr,
+    may_be_away: bool,
+) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` is IPv6 alone, so `0.0.0.0` may stand beside it.
         socket.set_only_v6(true)?;
+    }
+    if may_be_away {
+        match address {
+            SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
+            SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
+        }
     }
     set_peer_options(&SockRef::from(&socket))?;
     socket.set_nonblocking(true)?;

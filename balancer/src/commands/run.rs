@@ -20,6 +20,9 @@ use crate::descriptors::Descriptors;
 use crate::house::House;
 use crate::metrics::{self, ConfigMetrics};
 use crate::reload::{Reading, Watched};
+use crate::self_check::{self, Verdict};
+use crate::settings::VirtualIp;
+use crate::virtual_ip::{Keeper, rights};
 
 /// Runs until a signal says stop.
 ///
@@ -47,6 +50,7 @@ struct Running {
     recorder: Recorder,
     admin: AdminDoor,
     counted: ConfigMetrics,
+    virtual_ip: Keeper,
 }
 
 /// The admin port that is open.
@@ -60,14 +64,22 @@ impl Running {
         let failed = |error: String| CommandError::Failed(format!("cannot start: {error}"));
         let recorder = Recorder::install().map_err(|error| failed(error.to_string()))?;
         metrics::describe();
+        may_have(config.virtual_ip.as_ref()).map_err(failed)?;
         let asked = config.admin;
         let admin = bind_admin(asked).map_err(failed)?;
         let house = House::open(config, Descriptors::raise());
         let house = house.map_err(|faults| failed(faults.join("\ncannot start: ")))?;
-        let desk = StatusDesk::new(house.front().clone(), path);
+        let (virtual_ip, verdict) = (Keeper::start(), Verdict::default());
+        let board = virtual_ip.board().clone();
+        let desk = StatusDesk::new(house.front().clone(), path).with(board, verdict.clone());
+        let (doors, own_calls) = (desk.clone(), house.front().own_calls.clone());
+        tokio::spawn(self_check::watch(move || doors.doors(), own_calls, verdict));
         let admin = open_admin(admin, asked, &recorder, &desk);
-        let running = Self { house, desk, recorder, admin, counted: ConfigMetrics::new() };
+        let counted = ConfigMetrics::new();
+        let running = Self { house, desk, recorder, admin, counted, virtual_ip };
         running.announce(None);
+        // Clients are let in by now: from here on they may be called here.
+        running.virtual_ip.wish(running.house.config().virtual_ip.as_ref());
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             services = running.house.config().services.len(),
@@ -146,7 +158,9 @@ impl Running {
         if config.log != self.house.config().log {
             tracing::warn!("a change of `log` is in force after a restart");
         }
+        may_have(config.virtual_ip.as_ref()).map_err(|fault| vec![fault])?;
         self.house.refit(config)?;
+        self.virtual_ip.wish(self.house.config().virtual_ip.as_ref());
         if let Some(listener) = admin {
             let new = open_admin(listener, asked, &self.recorder, &self.desk);
             std::mem::replace(&mut self.admin, new).stop.request();
@@ -162,7 +176,7 @@ impl Running {
     }
 
     /// No new clients; those inside have until the deadline, or until a second signal.
-    async fn stop(&self, signal: &str, signals: &mut TerminateSignals) {
+    async fn stop(self, signal: &str, signals: &mut TerminateSignals) {
         let deadline = self.house.config().drain_timeout;
         self.desk.stops();
         self.house.close_doors();
@@ -176,9 +190,16 @@ impl Running {
             tracing::warn!(connections = cut_off, "connections are cut off");
             self.house.clear().await;
         }
+        // Not earlier: those who were inside came through it.
+        self.virtual_ip.release().await;
         self.admin.stop.request();
         tracing::info!("stopped");
     }
+}
+
+/// Whether a virtual address could be put up, as far as rights go.
+fn may_have(virtual_ip: Option<&VirtualIp>) -> Result<(), String> {
+    virtual_ip.map_or(Ok(()), |_| rights::check())
 }
 
 fn bind_admin(address: SocketAddr) -> Result<Listener, String> {

@@ -105,6 +105,15 @@ fn table(status: &Status) -> String {
     for fault in &status.config.faults {
         let _ = writeln!(text, "  {fault}");
     }
+    if let Some(address) = &status.virtual_ip {
+        let (held, problem) = (if address.held { "held" } else { "NOT held" }, &address.problem);
+        let problem = problem.as_ref().map(|problem| format!(": {problem}")).unwrap_or_default();
+        let _ = writeln!(
+            text,
+            "virtual address: {} at {}, {held}{problem}",
+            address.address, address.interface
+        );
+    }
     for service in &status.services {
         let listen: Vec<_> = service.listen.iter().map(ToString::to_string).collect();
         let _ = writeln!(
