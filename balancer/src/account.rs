@@ -2,11 +2,11 @@
 //! It does not know sockets. `connection` fills it in.
 
 use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use shared::logging::MANY;
-use tokio::time::Instant;
 
 use crate::backends::{Backend, Service};
 use crate::outcome::End;
@@ -16,33 +16,34 @@ use crate::outcome::End;
 #[derive(Debug)]
 pub struct Account {
     service: Arc<Service>,
-    client: SocketAddr,
     began: Instant,
     node: Option<Arc<Backend>>,
     tries: u32,
-    dial: Option<Duration>,
-    greeting: Option<Duration>,
-    bytes_to_node: u64,
-    bytes_to_client: u64,
+    dial: Option<Micros>,
+    greeting: Option<Micros>,
+}
+
+/// Microseconds, up to an hour of them: every connection carries two while it lives.
+#[derive(Debug, Clone, Copy)]
+struct Micros(NonZeroU32);
+
+/// What was carried in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Carried {
+    /// Bytes the node has taken.
+    pub to_node: u64,
+    /// Bytes the client has taken.
+    pub to_client: u64,
 }
 
 impl Account {
     /// A client came in.
     #[must_use]
-    pub fn open(client: SocketAddr, service: Arc<Service>) -> Self {
+    pub fn open(service: Arc<Service>) -> Self {
         service.metrics.connections.add(1);
         service.metrics.active.increment(1.0);
-        Self {
-            service,
-            client,
-            began: Instant::now(),
-            node: None,
-            tries: 0,
-            dial: None,
-            greeting: None,
-            bytes_to_node: 0,
-            bytes_to_client: 0,
-        }
+        let began = Instant::now();
+        Self { service, began, node: None, tries: 0, dial: None, greeting: None }
     }
 
     /// It is this node's turn.
@@ -54,35 +55,36 @@ impl Account {
 
     /// The node was reached.
     pub fn dialed(&mut self, took: Duration) {
-        self.dial = Some(took);
+        self.dial = Some(Micros::of(took));
     }
 
     /// The node's first byte came.
     pub fn greeted(&mut self, took: Duration) {
-        self.greeting = Some(took);
+        self.greeting = Some(Micros::of(took));
     }
 
-    /// What was carried in all.
-    pub fn carried(&mut self, to_node: u64, to_client: u64) {
-        (self.bytes_to_node, self.bytes_to_client) = (to_node, to_client);
+    /// The service it is of.
+    #[must_use]
+    pub fn service(&self) -> &Arc<Service> {
+        &self.service
     }
 
     /// It is over: one line, and the counts. Gives back the service it was of.
-    pub fn close(self, end: End) -> Arc<Service> {
+    pub fn close(self, client: SocketAddr, end: End, carried: Carried) -> Arc<Service> {
         let service = self.service.clone();
         service.metrics.ended(end);
         let node = self.node.as_ref().map_or("", |node| &*node.name);
         tracing::info!(
             target: MANY,
-            client = %self.client,
+            %client,
             service = &*service.settings.name.0,
             node,
             tries = self.tries,
-            bytes_to_node = self.bytes_to_node,
-            bytes_to_client = self.bytes_to_client,
-            dial_ms = millis(self.dial),
-            greeting_ms = millis(self.greeting),
-            total_ms = millis(Some(self.began.elapsed())),
+            bytes_to_node = carried.to_node,
+            bytes_to_client = carried.to_client,
+            dial_ms = self.dial.map(Micros::millis),
+            greeting_ms = self.greeting.map(Micros::millis),
+            total_ms = millis(self.began.elapsed()),
             end = end.name(),
             "connection"
         );
@@ -96,7 +98,29 @@ impl Drop for Account {
     }
 }
 
-/// Milliseconds with three places behind the point; `None` stays out of the line.
-fn millis(time: Option<Duration>) -> Option<f64> {
-    time.map(|time| (time.as_secs_f64() * 1_000_000.0).round() / 1000.0)
+impl Carried {
+    /// What came on top of `before`.
+    #[must_use]
+    pub fn since(self, before: Self) -> Self {
+        Self {
+            to_node: self.to_node - before.to_node,
+            to_client: self.to_client - before.to_client,
+        }
+    }
+}
+
+impl Micros {
+    fn of(time: Duration) -> Self {
+        let micros = u32::try_from(time.as_micros()).unwrap_or(u32::MAX);
+        Self(NonZeroU32::new(micros).unwrap_or(NonZeroU32::MIN))
+    }
+
+    fn millis(self) -> f64 {
+        f64::from(self.0.get()) / 1000.0
+    }
+}
+
+/// Milliseconds with three places behind the point.
+fn millis(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1_000_000.0).round() / 1000.0
 }

@@ -3,16 +3,15 @@
 //! that accepts (`doors`) starts one for each client.
 
 use std::net::SocketAddr;
-use std::rc::Rc;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use shared::proxy_header::{encode_v1, encode_v2};
 
-use crate::account::Account;
-use crate::admission::Admission;
+use crate::account::{Account, Carried};
+use crate::admission::{Admission, Seat};
 use crate::backends::{Backends, Lease, Service, Tried};
-use crate::eventloop::{Core, Received, Socket};
+use crate::eventloop::{Received, Socket};
 use crate::greeting::refusal;
 use crate::outcome::{Cause, End};
 use crate::relay::Relay;
@@ -44,8 +43,6 @@ pub(crate) struct Client {
     pub(crate) socket: Socket,
     /// Its address.
     pub(crate) address: SocketAddr,
-    /// The loop it lives in.
-    pub(crate) core: Rc<Core>,
 }
 
 /// Why one attempt at one node came to nothing.
@@ -56,44 +53,65 @@ enum Miss {
     ClientLeft,
 }
 
+/// A client that has a place and a node.
+struct Open<'c> {
+    // The seat and the lease live until the end, so open counts cannot drift.
+    _seat: Seat,
+    lease: Lease,
+    relay: Relay<'c>,
+}
+
 /// Serves one client from its first packet to its last; the same client is moved from node to node
 /// until one has greeted it, and never afterwards.
-pub(crate) async fn carry(client: Client, service: Arc<Service>, front: &Front) {
-    if front.own_calls.answers(client.address) {
-        return client.socket.reset();
-    }
-    let mut account = Account::open(client.address, service.clone());
-    // The seat and the lease live until the end, so open counts cannot drift.
-    let _seat = match front.admission.admit(client.address.ip()) {
-        Ok(seat) => seat,
-        Err(end) => return Box::pin(refuse(client, account.close(end), end)).await,
-    };
-    // Boxed: what it needs is given back before the long, idle part of a connection's life.
-    match Box::pin(reach_a_node(&client, &service, front, &mut account)).await {
-        Ok((lease, mut relay)) => {
-            let node = lease.backend();
-            let tallies = (&node.metrics.bytes_to_node, &node.metrics.bytes_to_client);
-            let idle = service.settings.timeouts.idle;
-            let end = relay.both_ways(idle, &node.leave, tallies).await;
-            account.carried(relay.bytes_to_node(), relay.bytes_to_client());
-            if Box::pin(relay.finish(end)).await {
-                client.socket.reset();
-            }
-            account.close(end);
+///
+/// What lives as long as the connection is small, since most connections are idle most of the
+/// time: no `async fn` here (it would hold its arguments twice), and what opening needs is boxed
+/// and given back before the long part begins.
+#[allow(clippy::manual_async_fn, reason = "an async fn is 72 bytes larger")]
+pub(crate) fn carry(
+    client: Client,
+    service: Arc<Service>,
+    front: Arc<Front>,
+) -> impl Future<Output = ()> {
+    async move {
+        if front.own_calls.answers(client.address) {
+            return client.socket.reset();
         }
-        Err(end @ End::NoNode) => Box::pin(refuse(client, account.close(end), end)).await,
-        Err(end) => drop(account.close(end)),
+        let mut account = Account::open(service);
+        match Box::pin(open(&client, &front, &mut account)).await {
+            Ok(mut open) => {
+                let idle = account.service().settings.timeouts.idle;
+                let end = open.relay.both_ways(idle, open.lease.backend()).await;
+                let carried = open.relay.carried();
+                if Box::pin(open.relay.finish(end)).await {
+                    client.socket.reset();
+                }
+                account.close(client.address, end, carried);
+            }
+            Err(end) => Box::pin(refuse(client, account, end)).await,
+        }
     }
+}
+
+/// Finds the client a place and a node.
+async fn open<'c>(
+    client: &'c Client,
+    front: &Front,
+    account: &mut Account,
+) -> Result<Box<Open<'c>>, End> {
+    let _seat = front.admission.admit(client.address.ip())?;
+    let (lease, relay) = reach_a_node(client, front, account).await?;
+    Ok(Box::new(Open { _seat, lease, relay }))
 }
 
 /// Tries one node after the other until one can be used. A node that is refused, silent or gone
 /// costs the client a moment, not its connection.
 async fn reach_a_node<'c>(
     client: &'c Client,
-    service: &Arc<Service>,
     front: &Front,
     account: &mut Account,
 ) -> Result<(Lease, Relay<'c>), End> {
+    let service = account.service().clone();
     let mut tried = Tried::default();
     loop {
         // The newest picture each time: a node may have gone down while another was tried.
@@ -130,7 +148,7 @@ async fn attempt<'c>(
 
     let patience = if is_last { timeouts.connect.max(LAST_CONNECT_MIN) } else { timeouts.connect };
     let began = Instant::now();
-    let dialed = Socket::connect(node.address, &client.core);
+    let dialed = Socket::connect(node.address, client.socket.core());
     let socket = dialed.map_err(|error| Miss::Node(cause_of_dial(&error)))?;
     wait(client, greets, patience, Cause::Timeout, || socket.connected())
         .await?
@@ -140,7 +158,7 @@ async fn attempt<'c>(
 
     introduce(client, &socket, settings.proxy_protocol).map_err(Miss::Node)?;
 
-    let mut relay = Relay::new(&client.socket, socket, &client.core);
+    let mut relay = Relay::new(&client.socket, socket);
     if greets {
         let patience =
             if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { timeouts.greeting };
@@ -162,8 +180,8 @@ async fn wait<T>(
     too_late: Cause,
     mut look: impl FnMut() -> Option<T>,
 ) -> Result<T, Miss> {
-    let deadline = client.core.now().after(patience);
-    let found = client.core.until(deadline, || match look() {
+    let core = client.socket.core();
+    let found = core.until(core.now().after(patience), || match look() {
         Some(found) => Some(Ok(found)),
         None if client.socket.has_left(greets) => Some(Err(Miss::ClientLeft)),
         None => None,
@@ -204,8 +222,13 @@ fn blame(front: &Front, lease: &Lease, cause: Cause) {
     }
 }
 
-/// Says no in the words of the protocol, or with a reset where there are none.
-async fn refuse(client: Client, service: Arc<Service>, end: End) {
+/// Says no in the words of the protocol, or with a reset where there are none; nothing to a client
+/// that has left.
+async fn refuse(client: Client, account: Account, end: End) {
+    let service = account.close(client.address, end, Carried::default());
+    if end == End::ClientLeft {
+        return;
+    }
     let Some(words) = refusal(service.settings.protocol, end) else {
         return client.socket.reset();
     };
@@ -213,7 +236,8 @@ async fn refuse(client: Client, service: Arc<Service>, end: End) {
         return;
     }
     // A close while the client's own first bytes are unread would reset it, words and all.
-    let heard_out = client.core.until(client.core.now().after(REFUSAL_TIMEOUT), || {
+    let core = client.socket.core();
+    let heard_out = core.until(core.now().after(REFUSAL_TIMEOUT), || {
         let mut ignored = [0; 512];
         while client.socket.is_readable() {
             match client.socket.receive(&mut ignored) {
@@ -225,4 +249,33 @@ async fn refuse(client: Client, service: Arc<Service>, end: End) {
         None
     });
     heard_out.await;
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::eventloop::Core;
+
+    /// Most connections are idle most of the time: what one costs then is this and its sockets.
+    #[test]
+    fn a_connection_is_small() {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let stream = TcpStream::connect(listener.local_addr().expect("its address"));
+        let core = Core::new().expect("an epoll");
+        let socket = Socket::accepted(stream.expect("it listens").into(), core);
+        let socket = socket.expect("it is registered");
+        let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../configs/balancer.yaml");
+        let config = crate::config::read(example.as_ref()).expect("it is good");
+        let backends = Arc::new(Backends::default());
+        backends.replace(config.services);
+        let service = backends.picture().services[0].clone();
+        let own_calls = Arc::default();
+        let front = Front { admission: Admission::new(1, 1), backends, own_calls };
+        let address = SocketAddr::from(([127, 0, 0, 1], 1));
+        let future = carry(Client { socket, address }, service, Arc::new(front));
+        let bytes = size_of_val(&future);
+        assert!(bytes <= 400, "{bytes} bytes for each connection");
+    }
 }

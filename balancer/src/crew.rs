@@ -104,15 +104,15 @@ impl Member {
 
 /// A client from its first packet to its last.
 fn live(
-    Accepted { client, address, label: door, permit, core }: Accepted<Arc<Door>, ConnectionPermit>,
+    Accepted { client, address, label: door, permit }: Accepted<Arc<Door>, ConnectionPermit>,
     hallway: &Hallway,
 ) -> impl Future<Output = ()> + use<> {
     let Hallway { front, guests, .. } = hallway;
     let service = door.service(&front.backends.picture());
     let (front, guest) = (front.clone(), guests.guest());
-    let client = Client { socket: client, address, core };
+    let client = Client { socket: client, address };
     async move {
-        carry(client, service, &front).await;
+        carry(client, service, front).await;
         drop((permit, guest));
     }
 }

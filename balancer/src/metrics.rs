@@ -10,6 +10,7 @@ use metrics::{
     gauge, histogram,
 };
 
+use crate::account::Carried;
 use crate::backends::Flip;
 use crate::outcome::{Cause, End};
 use crate::settings::ServiceName;
@@ -111,6 +112,12 @@ impl NodeMetrics {
     /// Its first byte came, this long after it was reached.
     pub fn greeted(&self, took: Duration) {
         self.greeting.record(took.as_secs_f64());
+    }
+
+    /// Bytes went through.
+    pub fn carried(&self, more: Carried) {
+        self.bytes_to_node.add(more.to_node);
+        self.bytes_to_client.add(more.to_client);
     }
 
     /// It could not be used.

@@ -7,13 +7,11 @@
 //! [`Way`]s: no buffer, no pipe.
 
 use std::io;
-use std::rc::Rc;
 use std::time::Duration;
 
-use shared::shutdown::Stop;
-
+use crate::account::Carried;
+use crate::backends::Backend;
 use crate::eventloop::{Core, Moment, Pipe, Received, Socket};
-use crate::metrics::Tally;
 use crate::outcome::End;
 
 /// After so many pieces in one direction the others have their turn.
@@ -25,6 +23,8 @@ const STREAK: u8 = 2;
 /// Once one side has ended, silence of the other is borne no longer than this: a client that
 /// vanished in between would keep its place for as long as the whole idle time.
 const HALF_CLOSED_IDLE_MAX: Duration = Duration::from_secs(300);
+/// Connections that live longer are watched: their node may vanish without a word.
+const SHORT: Duration = Duration::from_secs(2);
 /// How long a reset waits for what was sent before it to arrive, and how often it looks.
 const DELIVERY_MAX: Duration = Duration::from_secs(5);
 const DELIVERY_LOOK: Duration = Duration::from_millis(5);
@@ -72,7 +72,6 @@ enum Flow {
 pub(crate) struct Relay<'c> {
     client: &'c Socket,
     node: Socket,
-    core: &'c Rc<Core>,
     /// From the client to the node.
     up: Way,
     /// From the node to the client.
@@ -90,19 +89,19 @@ enum Turn {
 
 impl<'c> Relay<'c> {
     /// Nothing has been carried.
-    pub(crate) fn new(client: &'c Socket, node: Socket, core: &'c Rc<Core>) -> Self {
+    pub(crate) fn new(client: &'c Socket, node: Socket) -> Self {
         let (up, down) = (Way::default(), Way::default());
-        Self { client, node, core, up, down, first_end: None, gone: None }
+        Self { client, node, up, down, first_end: None, gone: None }
     }
 
-    /// Bytes the node has taken.
-    pub(crate) fn bytes_to_node(&self) -> u64 {
-        self.up.bytes
+    /// What was carried so far.
+    pub(crate) fn carried(&self) -> Carried {
+        Carried { to_node: self.up.bytes, to_client: self.down.bytes }
     }
 
-    /// Bytes the client has taken.
-    pub(crate) fn bytes_to_client(&self) -> u64 {
-        self.down.bytes
+    /// The loop it lives in.
+    fn core(&self) -> &'c Core {
+        self.client.core()
     }
 
     /// Hands the node's first word to the client, if it has come; `None` where it has not.
@@ -114,7 +113,7 @@ impl<'c> Relay<'c> {
         if !self.node.is_readable() {
             return None;
         }
-        self.core.with_scratch(|scratch| {
+        self.core().with_scratch(|scratch| {
             let (bytes, last) = match self.node.receive(scratch) {
                 Ok(Received::Nothing) => return None,
                 Ok(Received::End) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
@@ -130,38 +129,50 @@ impl<'c> Relay<'c> {
         })
     }
 
-    /// Carries bytes until both sides have ended, one is gone, nothing comes for `idle`, or
-    /// `leave` is requested.
-    pub(crate) async fn both_ways(
+    /// Carries bytes until both sides have ended, one is gone, nothing comes for `idle`, or the
+    /// node is to be left.
+    ///
+    /// No `async fn`: it would hold its arguments twice, for each idle connection.
+    #[allow(clippy::manual_async_fn, reason = "an async fn is 32 bytes larger")]
+    pub(crate) fn both_ways(
         &mut self,
         idle: Duration,
-        leave: &Stop,
-        (to_node, to_client): (&Tally, &Tally),
-    ) -> End {
-        let mut last_byte = self.core.now();
-        let (mut told_up, mut told_down) = (0, 0);
-        loop {
-            let turn = self.turn();
-            if (told_up, told_down) != (self.up.bytes, self.down.bytes) {
-                to_node.add(self.up.bytes - told_up);
-                to_client.add(self.down.bytes - told_down);
-                (told_up, told_down) = (self.up.bytes, self.down.bytes);
-                last_byte = self.core.now();
+        node: &Backend,
+    ) -> impl Future<Output = End> {
+        async move {
+            let core = self.core();
+            let mut last_byte = core.now();
+            // A short connection is over before this: it saves the calls.
+            let mut to_watch = Some(last_byte.after(SHORT));
+            let mut told = Carried::default();
+            loop {
+                let turn = self.turn();
+                let carried = self.carried();
+                if carried != told {
+                    node.metrics.carried(carried.since(told));
+                    told = carried;
+                    last_byte = core.now();
+                }
+                match turn {
+                    Turn::Over(end) => return end,
+                    Turn::Again => core.again(),
+                    Turn::Wait => {}
+                }
+                if node.leave.is_requested() {
+                    return End::Drain;
+                }
+                let deadline = self.deadline(last_byte, idle);
+                if core.now() >= deadline {
+                    return End::Idle;
+                }
+                if to_watch.is_some_and(|since| since <= core.now()) {
+                    to_watch = None;
+                    // Without it a node that vanishes is found out by the idle deadline only.
+                    let _ = self.node.watch_peer();
+                }
+                core.set_deadline(Some(to_watch.map_or(deadline, |since| since.min(deadline))));
+                core.event().await;
             }
-            match turn {
-                Turn::Over(end) => return end,
-                Turn::Again => self.core.again(),
-                Turn::Wait => {}
-            }
-            if leave.is_requested() {
-                return End::Drain;
-            }
-            let deadline = self.deadline(last_byte, idle);
-            if self.core.now() >= deadline {
-                return End::Idle;
-            }
-            self.core.set_deadline(Some(deadline));
-            self.core.event().await;
         }
     }
 
@@ -172,9 +183,11 @@ impl<'c> Relay<'c> {
 
     /// Carries what can be carried now, in both directions.
     fn turn(&mut self) -> Turn {
-        let down = pump(self.core, &self.node, self.client, &mut self.down);
+        let last = self.up.closed;
+        let down = pump(self.core(), &self.node, self.client, &mut self.down, last);
         self.settle(down, Side::Node, Side::Client);
-        let up = pump(self.core, self.client, &self.node, &mut self.up);
+        let last = self.down.closed;
+        let up = pump(self.core(), self.client, &self.node, &mut self.up, last);
         self.settle(up, Side::Client, Side::Node);
         if self.up.closed && self.down.closed && self.gone.is_none() {
             return Turn::Over(self.first_end.unwrap_or(Side::Client).closed());
@@ -211,8 +224,9 @@ impl<'c> Relay<'c> {
     /// Nothing can be sent to this side any more.
     fn give_up(&mut self, side: Side) {
         self.gone = self.gone.or(Some(side));
+        let core = self.core();
         let to = if side == Side::Node { &mut self.up } else { &mut self.down };
-        self.core.give_back(to.pipe.take());
+        core.give_back(to.pipe.take());
         to.rest = None;
         to.closed = true;
     }
@@ -220,7 +234,8 @@ impl<'c> Relay<'c> {
     /// Ends the node's side: plainly after an orderly end, with a reset after any other. Says
     /// whether the client's is to be reset too.
     pub(crate) async fn finish(self, end: End) -> bool {
-        let Self { client, node, core, up, down, gone, .. } = self;
+        let Self { client, node, up, down, gone, .. } = self;
+        let core = client.core();
         core.give_back(up.pipe);
         core.give_back(down.pipe);
         if matches!(end, End::ClientClosed | End::NodeClosed) {
@@ -254,8 +269,9 @@ impl Side {
 }
 
 /// Carries what there is in one direction, without waiting. Nothing new is taken while something
-/// is unsent: the sender is stalled by its own socket then.
-fn pump(core: &Core, from: &Socket, to: &Socket, way: &mut Way) -> Flow {
+/// is unsent: the sender is stalled by its own socket then. `last`: the other direction has ended
+/// already, so both sockets are about to be closed, and that passes the end on by itself.
+fn pump(core: &Core, from: &Socket, to: &Socket, way: &mut Way, last: bool) -> Flow {
     if way.closed {
         return Flow::Waiting;
     }
@@ -268,7 +284,7 @@ fn pump(core: &Core, from: &Socket, to: &Socket, way: &mut Way) -> Flow {
         if way.ended {
             core.give_back(way.pipe.take());
             way.closed = true;
-            return if to.end().is_ok() { Flow::Ended } else { Flow::ReceiverGone };
+            return if last || to.end().is_ok() { Flow::Ended } else { Flow::ReceiverGone };
         }
         let took = match from.is_readable() {
             false => Ok(false),

@@ -92,9 +92,18 @@ pub fn listening_socket(
 /// # Errors
 /// What the system says; the socket is not to be used then.
 pub fn set_peer_options(socket: &SockRef<'_>) -> io::Result<()> {
+    socket.set_tcp_nodelay(true)?;
+    watch_peer(socket)
+}
+
+/// The part of [`set_peer_options`] that a short connection does not need: five system calls for
+/// a peer that may vanish later.
+///
+/// # Errors
+/// What the system says.
+pub fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {
     let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
     let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
-    socket.set_tcp_nodelay(true)?;
     socket.set_tcp_keepalive(&keepalive)?;
     socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
 }

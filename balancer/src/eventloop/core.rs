@@ -109,7 +109,8 @@ struct Deadlines {
 }
 
 impl Core {
-    pub(super) fn new() -> io::Result<Rc<Self>> {
+    /// For one loop.
+    pub(crate) fn new() -> io::Result<Rc<Self>> {
         Ok(Rc::new(Self {
             epoll: epoll::create(epoll::CreateFlags::CLOEXEC)?,
             sides: RefCell::default(),

@@ -95,7 +95,6 @@ pub(crate) struct Accepted<L, P> {
     pub(crate) label: L,
     /// Its place, as [`Host::permit`] gave it.
     pub(crate) permit: P,
-    pub(crate) core: Rc<Core>,
 }
 
 /// What a loop does for its owner.
@@ -351,8 +350,7 @@ where
                 return Err(error);
             }
         };
-        let core = self.core.clone();
-        let life = (self.host.welcome)(Accepted { client, address, label, permit, core });
+        let life = (self.host.welcome)(Accepted { client, address, label, permit });
         self.tasks[task as usize].future.set(Some(life));
         self.poll_one(task);
         Ok(())

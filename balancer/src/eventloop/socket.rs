@@ -49,7 +49,7 @@ impl Socket {
     ///
     /// # Errors
     /// The loop cannot take it.
-    pub(super) fn accepted(descriptor: OwnedFd, core: Rc<Core>) -> io::Result<Self> {
+    pub(crate) fn accepted(descriptor: OwnedFd, core: Rc<Core>) -> io::Result<Self> {
         let key = core.register(&descriptor, INTEREST, Flags::WRITABLE)?;
         Ok(Self { descriptor, key, core })
     }
@@ -66,13 +66,18 @@ impl Socket {
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let descriptor =
             rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
-        set_options(&descriptor)?;
+        sockopt::set_tcp_nodelay(&descriptor, true)?;
         match rustix::net::connect(&descriptor, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
         }
         let key = core.register(&descriptor, INTEREST | EventFlags::OUT, Flags::WRITE_ASKED)?;
         Ok(Self { descriptor, key, core: core.clone() })
+    }
+
+    /// The loop it lives in.
+    pub(crate) fn core(&self) -> &Rc<Core> {
+        &self.core
     }
 
     /// Whether a connect is over, and how: `None` while it goes on.
@@ -223,6 +228,15 @@ impl Socket {
         let _ = sockopt::set_socket_linger(&self.descriptor, Some(std::time::Duration::ZERO));
     }
 
+    /// From now on a peer that vanishes without a word is found out. A client's connection has
+    /// this from its listener; a node's gets it once it has lived for a while.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub(crate) fn watch_peer(&self) -> io::Result<()> {
+        shared::listener::watch_peer(&socket2::SockRef::from(&self.descriptor))
+    }
+
     /// The address of our end.
     ///
     /// # Errors
@@ -269,8 +283,3 @@ fn outgoing_bytes(descriptor: &OwnedFd) -> io::Result<usize> {
 
 /// `TIOCOUTQ` in `<asm-generic/ioctls.h>`, called `SIOCOUTQ` for sockets (tcp(7)).
 const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
-
-/// Options of a connection to a node; those of clients come from the listener.
-fn set_options(descriptor: &OwnedFd) -> io::Result<()> {
-    shared::listener::set_peer_options(&socket2::SockRef::from(descriptor))
-}
