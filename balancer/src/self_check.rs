@@ -131,21 +131,24 @@ async fn call(
                 stream = Some(connecting.as_mut().await?);
             }
             match &stream {
-                Some(stream) => silence_ends(stream).await,
+                // No door says a word to us: whatever comes is a reset, or an orderly end.
+                Some(stream) => stream.readable().await,
                 None => Ok(()),
             }
         };
         match tokio::time::timeout(PIECE, answered).await {
-            Ok(Ok(())) => {
-                calls.remove(from);
-                verdict.is(None);
-                return Call::Judged;
-            }
-            Ok(Err(error)) => {
+            // The reset may be there before we look at the connection; where nobody listens it
+            // would be a refusal.
+            Ok(Err(error)) if error.kind() != io::ErrorKind::ConnectionReset => {
                 calls.remove(from);
                 // A door that was closed while it was called refuses; the next list lacks it.
                 let problem = format!("the door {door} cannot be reached from within: {error}");
                 verdict.is(doors().contains(&door).then_some(problem));
+                return Call::Judged;
+            }
+            Ok(_) => {
+                calls.remove(from);
+                verdict.is(None);
                 return Call::Judged;
             }
             Err(_) if !doors().contains(&door) => return Call::Judged,
@@ -171,12 +174,6 @@ fn prepare(target: SocketAddr) -> io::Result<(TcpSocket, SocketAddr)> {
     socket.bind(own)?;
     let from = socket.local_addr()?;
     Ok((socket, from))
-}
-
-/// Waits for the reset, or an orderly end, that is a door's answer to us. No door says a word to
-/// us, so whatever comes is an answer.
-async fn silence_ends(stream: &TcpStream) -> io::Result<()> {
-    stream.readable().await
 }
 
 /// Where a door can be called from within; `None` where its address is not on this machine now,
@@ -238,7 +235,9 @@ mod tests {
             let (stream, peer) = listener.accept().await.expect("a call");
             assert!(calls.answers(peer), "{peer} is ourselves");
             assert!(!calls.answers(peer), "once");
+            SockRef::from(&stream).set_linger(Some(Duration::ZERO)).expect("an option");
             drop(stream);
+            assert_eq!(verdict.problem(), None);
         }
         assert_eq!(verdict.problem(), None);
         // Nobody accepts any more, though the kernel does.
