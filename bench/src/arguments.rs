@@ -37,6 +37,9 @@ pub(crate) enum Command {
         /// Addresses to listen on
         #[arg(required = true)]
         listen: Vec<SocketAddr>,
+        /// Each connection begins with a PROXY header, version 2
+        #[arg(long)]
+        proxied: bool,
     },
 }
 

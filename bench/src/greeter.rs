@@ -14,14 +14,17 @@ use std::io;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 
-/// Takes connections until the task is dropped.
-pub(crate) async fn serve(listener: TcpListener) {
+/// Length of the fixed part of a PROXY header, version 2; its last two bytes count the rest.
+const PROXY_BYTES: usize = 16;
+
+/// Takes connections until the task is dropped. `proxied`: each begins with a PROXY v2 header.
+pub(crate) async fn serve(listener: TcpListener, proxied: bool) {
     loop {
         match listener.accept().await {
             Ok((stream, _)) => {
                 tokio::spawn(async move {
                     // A client or a health check that goes away is no one's fault.
-                    let _ = guest(stream).await;
+                    let _ = guest(stream, proxied).await;
                 });
             }
             // Out of descriptors: those that close make room.
@@ -31,8 +34,14 @@ pub(crate) async fn serve(listener: TcpListener) {
 }
 
 /// The life of one connection.
-async fn guest(mut stream: TcpStream) -> io::Result<()> {
+async fn guest(mut stream: TcpStream, proxied: bool) -> io::Result<()> {
     stream.set_nodelay(true)?;
+    if proxied {
+        let mut header = [0; PROXY_BYTES];
+        stream.read_exact(&mut header).await?;
+        let rest = usize::from(u16::from_be_bytes([header[14], header[15]]));
+        stream.read_exact(&mut vec![0; rest]).await?;
+    }
     stream.write_all(b"220 node.bench.test ESMTP\r\n").await?;
     let mut unread = Vec::with_capacity(512);
     loop {
@@ -119,7 +128,7 @@ mod tests {
     async fn node() -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        tokio::spawn(serve(listener));
+        tokio::spawn(serve(listener, false));
         address
     }
 

@@ -83,7 +83,7 @@ async fn work(command: Command) -> Step<()> {
             let delivery = bounded(60, &tiny, 1.0, scenario::delivery::run(&tiny)).await?;
             show("delivery", &measure, delivery)
         }
-        Command::Nodes { listen } => nodes(&listen).await,
+        Command::Nodes { listen, proxied } => nodes(&listen, proxied).await,
         Command::Load { kind } => load(kind).await,
     }
 }
@@ -143,11 +143,11 @@ fn show(bench: &str, measure: &Measure, finished: Finished) -> Step<()> {
 }
 
 /// Greeting nodes until a signal comes.
-async fn nodes(listen: &[SocketAddr]) -> Step<()> {
+async fn nodes(listen: &[SocketAddr], proxied: bool) -> Step<()> {
     for address in listen {
         let listener = doing(address, TcpListener::bind(address).await)?;
         println!("listening on {}", doing(address, listener.local_addr())?);
-        tokio::spawn(greeter::serve(listener));
+        tokio::spawn(greeter::serve(listener, proxied));
     }
     std::future::pending().await
 }

@@ -135,6 +135,8 @@ impl Drop for Daemon {
 pub(crate) enum Sign {
     /// It greets who connects here.
     Greeting(SocketAddr),
+    /// It lets in who connects here.
+    Door(SocketAddr),
     /// `GET /ready` is answered 200 here.
     Admin(SocketAddr),
 }
@@ -146,6 +148,7 @@ impl Sign {
             Self::Greeting(address) => {
                 matches!(first_bytes(address, "").await, Ok(text) if !text.is_empty())
             }
+            Self::Door(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
             Self::Admin(address) => {
                 let request = format!("GET /ready HTTP/1.1\r\nHost: {address}\r\n\r\n");
                 matches!(first_bytes(address, &request).await, Ok(text) if text.contains(" 200 "))

@@ -15,6 +15,10 @@ use crate::process::{Sign, Step, doing, free_address};
 pub(crate) const SETTINGS: &str =
     "least-connections,check-200ms-rise-2-fall-2,no-PROXY-header,log-level-warn";
 
+/// The same as it is shipped: a PROXY header for each node, a log line for each connection.
+pub(crate) const SHIPPED_SETTINGS: &str =
+    "as-ours,PROXY-v2,log-level-info(a-line-per-connection,to-a-file)";
+
 /// Whether the nodes are told who the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Header {
@@ -24,23 +28,37 @@ pub(crate) enum Header {
     V2,
 }
 
-/// Starts the balancer before the nodes.
-pub(crate) async fn start(dir: &Path, nodes: &[SocketAddr], header: Header) -> Step<Peer> {
+/// Starts the balancer before the nodes. `level`: of its log, which goes to a file.
+pub(crate) async fn start(
+    dir: &Path,
+    nodes: &[SocketAddr],
+    header: Header,
+    level: &str,
+) -> Step<Peer> {
     let address = free_address()?;
     let config = dir.join("balancer.yaml");
-    doing(config.display(), fs::write(&config, text(address, free_address()?, nodes, header)))?;
+    doing(
+        config.display(),
+        fs::write(&config, text(address, free_address()?, nodes, header, level)),
+    )?;
     let mut program = Command::new(our_program("balancer")?);
     program.args(["run", "--config"]).arg(&config);
     Peer::start("balancer", dir, &program, address, Sign::Greeting(address)).await
 }
 
-fn text(address: SocketAddr, admin: SocketAddr, nodes: &[SocketAddr], header: Header) -> String {
+fn text(
+    address: SocketAddr,
+    admin: SocketAddr,
+    nodes: &[SocketAddr],
+    header: Header,
+    level: &str,
+) -> String {
     let header = match header {
         Header::None => "none",
         Header::V2 => "v2",
     };
     let mut text = format!(
-        "admin: {admin}\nlog: {{format: json, level: warn}}\n\
+        "admin: {admin}\nlog: {{format: json, level: {level}}}\n\
          limits: {{connections_per_address_max: 100000}}\nservices:\n  - name: smtp\n\
          \x20   listen: [\"{address}\"]\n    mode: least-connections\n    protocol: smtp\n\
          \x20   proxy_protocol: {header}\n    timeouts: {{connect: 1s, idle: 5m}}\n\

@@ -54,7 +54,7 @@ impl Cluster {
         let addresses: Vec<SocketAddr> = nodes.iter().map(Peer::address).collect();
         let balancer = match alone {
             true => None,
-            false => Some(balancer::start(dir, &addresses, Header::V2).await?),
+            false => Some(balancer::start(dir, &addresses, Header::V2, "warn").await?),
         };
         let pop3 = pop3.ok_or_else(|| Failure("a cluster without nodes".to_owned()))?;
         Ok(Self { balancer, nodes, pop3, mail: dir.join("store/mail") })

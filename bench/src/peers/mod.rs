@@ -67,14 +67,19 @@ pub(crate) struct Nodes {
 }
 
 impl Nodes {
-    /// Starts three.
-    pub(crate) async fn start(dir: &Path) -> Step<Self> {
+    /// Starts three; `proxied`: each connection to them begins with a PROXY v2 header.
+    pub(crate) async fn start(dir: &Path, proxied: bool) -> Step<Self> {
         let addresses = vec![free_address()?, free_address()?, free_address()?];
         let mut program = Command::new(env::current_exe()?);
         program.arg("nodes").args(addresses.iter().map(ToString::to_string));
-        let mut daemon = Daemon::start("nodes", dir, &program)?;
+        if proxied {
+            program.arg("--proxied");
+        }
+        let name = if proxied { "nodes-proxied" } else { "nodes" };
+        let mut daemon = Daemon::start(name, dir, &program)?;
         for address in &addresses {
-            daemon.ready(Sign::Greeting(*address)).await?;
+            let sign = if proxied { Sign::Door(*address) } else { Sign::Greeting(*address) };
+            daemon.ready(sign).await?;
         }
         let group = daemon.group();
         Ok(Self { _daemon: daemon, group, addresses })

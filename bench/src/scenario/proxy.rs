@@ -10,7 +10,7 @@ use crate::load::roundtrip::Ball;
 use crate::load::{Amount, Outcome, bulk, churn, idle, roundtrip};
 use crate::machine;
 use crate::peers::balancer::{self, Header};
-use crate::peers::haproxy::{self, Bulk};
+use crate::peers::haproxy::{self, Besides, Bulk};
 use crate::peers::{Nodes, Peer, nginx};
 use crate::process::{Failure, Step, Workplace};
 use crate::report::{Ratio, Report};
@@ -22,6 +22,10 @@ const HAPROXY: &str = "haproxy";
 const NGINX: &str = "nginx";
 /// HAProxy with forced splice: for bulk alone.
 const SPLICE: &str = "haproxy_splice";
+
+/// Both with a PROXY header for each node and a log line for each connection: for dialogue alone.
+const SHIPPED: &str = "ours_shipped";
+const HAPROXY_SHIPPED: &str = "haproxy_shipped";
 
 const GIB: u64 = 1 << 30;
 
@@ -87,14 +91,36 @@ struct Contender {
 }
 
 impl Contender {
+    /// Whether it takes part in this load.
+    fn takes(&self, load: Load) -> bool {
+        match self.name {
+            SPLICE => matches!(load, Load::Up { .. }),
+            SHIPPED | HAPROXY_SHIPPED => !matches!(load, Load::Up { .. }),
+            _ => true,
+        }
+    }
+}
+
+/// The greeting nodes: without a PROXY header before the greeting, and with one.
+struct All {
+    plain: Nodes,
+    proxied: Nodes,
+}
+
+impl Contender {
     /// Starts one in a directory of its own.
-    async fn start(name: &'static str, room: &str, place: &Workplace, nodes: &Nodes) -> Step<Self> {
+    async fn start(name: &'static str, room: &str, place: &Workplace, nodes: &All) -> Step<Self> {
         let dir = place.room(room)?;
-        let nodes = &nodes.addresses;
+        let proxied = &nodes.proxied.addresses;
+        let nodes = &nodes.plain.addresses;
         let peer = match name {
-            OURS => balancer::start(&dir, nodes, Header::None).await?,
-            HAPROXY => haproxy::start(&dir, nodes, Bulk::Copy).await?,
-            SPLICE => haproxy::start(&dir, nodes, Bulk::Splice).await?,
+            OURS => balancer::start(&dir, nodes, Header::None, "warn").await?,
+            SHIPPED => balancer::start(&dir, proxied, Header::V2, "info").await?,
+            HAPROXY => haproxy::start(&dir, nodes, Bulk::Copy, Besides::Nothing).await?,
+            SPLICE => haproxy::start(&dir, nodes, Bulk::Splice, Besides::Nothing).await?,
+            HAPROXY_SHIPPED => {
+                haproxy::start(&dir, proxied, Bulk::Copy, Besides::HeaderAndLog).await?
+            }
             _ => nginx::start(&dir, nodes).await?,
         };
         Ok(Self { name, peer })
@@ -104,18 +130,23 @@ impl Contender {
 /// Runs the bench.
 pub(crate) async fn run(options: &Options) -> Step<Finished> {
     let place = Workplace::new(&options.parents)?;
-    let nodes = Nodes::start(place.path()).await?;
+    let nodes = All {
+        plain: Nodes::start(place.path(), false).await?,
+        proxied: Nodes::start(place.path(), true).await?,
+    };
     let names = options.choose(&[OURS, HAPROXY, NGINX])?;
-    let splice = names.contains(&HAPROXY).then_some(SPLICE);
     let mut contenders = Vec::new();
-    for name in names.iter().copied().chain(splice) {
+    for name in names.iter().flat_map(|name| with_variants(name)) {
         contenders.push(Contender::start(name, name, &place, &nodes).await?);
     }
     let mut report = empty_report(&names);
     let mut quiet = Quiet::new(options.again_max);
     let mut troubles = Troubles::default();
-    let helpers: Vec<_> =
-        contenders.iter().map(|c| c.peer.group()).chain([nodes.group()]).collect();
+    let helpers: Vec<_> = contenders
+        .iter()
+        .map(|c| c.peer.group())
+        .chain([nodes.plain.group(), nodes.proxied.group()])
+        .collect();
 
     for contender in &contenders {
         // First use of every path of the code, and of every pool, is not what is measured.
@@ -124,7 +155,7 @@ pub(crate) async fn run(options: &Options) -> Step<Finished> {
     for round in 0..options.rounds {
         for load in loads(options.tiny) {
             for contender in turns(&contenders, round) {
-                if contender.name == SPLICE && !matches!(load, Load::Up { .. }) {
+                if !contender.takes(load) {
                     continue;
                 }
                 let once = async || Ok(once(contender, load, &helpers, options.run).await);
@@ -172,6 +203,15 @@ async fn idle_bytes(fresh: &Contender, count: usize) -> Step<f64> {
     Ok(after.saturating_sub(before).max(1) as f64 / count as f64)
 }
 
+/// A contender and what it is held in besides.
+fn with_variants(name: &&'static str) -> Vec<&'static str> {
+    match *name {
+        OURS => vec![OURS, SHIPPED],
+        HAPROXY => vec![HAPROXY, SPLICE, HAPROXY_SHIPPED],
+        name => vec![name],
+    }
+}
+
 fn loads(tiny: bool) -> Vec<Load> {
     if tiny {
         let up = Load::Up { streams: 2, bytes_each: 16 << 20 };
@@ -191,21 +231,23 @@ fn empty_report(names: &[&'static str]) -> Report {
         Ratio { name: "ratio", of: OURS, to: HAPROXY },
         Ratio { name: "ratio_to_nginx", of: OURS, to: NGINX },
         Ratio { name: "ratio_to_haproxy_splice", of: OURS, to: SPLICE },
+        Ratio { name: "ratio_as_shipped", of: SHIPPED, to: HAPROXY_SHIPPED },
         Ratio { name: "ratio_nginx_to_haproxy", of: NGINX, to: HAPROXY },
     ];
-    let mut columns = names.to_vec();
-    if names.contains(&HAPROXY) {
-        columns.push(SPLICE);
-    }
+    let columns = names.iter().flat_map(|name| with_variants(name)).collect();
     let mut report = Report::new("proxy", columns, ratios);
     report.setting("nodes", "3-greeting-nodes,loopback,one-process");
     for name in names {
         match *name {
-            OURS => report.setting(OURS, balancer::SETTINGS),
+            OURS => {
+                report.setting(OURS, balancer::SETTINGS);
+                report.setting(SHIPPED, balancer::SHIPPED_SETTINGS);
+            }
             HAPROXY => {
                 let version = machine::haproxy_version();
                 report.setting(HAPROXY, format!("{version},{}", haproxy::SETTINGS));
                 report.setting(SPLICE, "haproxy+splice-request+splice-response");
+                report.setting(HAPROXY_SHIPPED, haproxy::SHIPPED_SETTINGS);
             }
             _ => {
                 report.setting(NGINX, format!("{},{}", machine::nginx_version(), nginx::SETTINGS));
