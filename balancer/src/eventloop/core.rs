@@ -20,6 +20,9 @@ use super::pipe::{Pipe, Pipes};
 /// Bytes one read takes; one buffer for all connections of a loop.
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
+/// Sockets are of generations below this; epoll's data from here on names other things.
+pub(super) const GENERATIONS: u32 = u32::MAX;
+
 /// Milliseconds since the loop began; the clock is read once a turn.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
@@ -182,7 +185,7 @@ impl Core {
     pub(super) fn forget(&self, key: Key) {
         let mut sides = self.sides.borrow_mut();
         let side = &mut sides.all[key.index as usize];
-        side.generation = side.generation.wrapping_add(1);
+        side.generation = (side.generation + 1) % GENERATIONS;
         sides.free.push(key.index);
     }
 

@@ -3,19 +3,23 @@
 //! polls that when one of its sockets, its deadline or a call from outside asks for it. There is
 //! no waker and no reactor: a future of tokio's cannot be awaited here.
 //!
-//! A turn: wait, turn the whole batch into flags, poll whose flags changed, then those whose
-//! deadline came, and accept last: so an event can never meet a later life of a slot.
+//! A turn: wait, turn the batch into flags, poll whose flags changed, then whose deadline came,
+//! accept last: so an event can never meet a later life of a slot.
 
+mod caller;
 mod core;
 mod pipe;
 mod socket;
+#[cfg(test)]
+mod tests;
 
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
 use std::rc::Rc;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
@@ -23,10 +27,12 @@ use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
 
+pub(crate) use self::caller::Caller;
 pub(crate) use self::core::{Core, Moment};
 pub(crate) use self::pipe::Pipe;
 pub(crate) use self::socket::{Received, Socket};
 
+use self::caller::Order;
 use self::core::Flags;
 
 /// Events taken at once.
@@ -35,57 +41,9 @@ const BATCH: usize = 256;
 const ACCEPTS: usize = 4;
 /// After an accept that failed for want of something: long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
-/// Event data beyond every socket's: the eventfd, and listeners from `LISTENERS` on.
+/// Event data beyond every socket's (no socket has this generation): listeners, and the eventfd.
+const LISTENERS: u64 = (core::GENERATIONS as u64) << 32;
 const CALL: u64 = u64::MAX;
-const LISTENERS: u64 = u64::MAX - 1_000;
-
-/// What a thread outside asks of a loop.
-enum Order<L> {
-    Listen(Arc<OwnedFd>, L),
-    StopListening(L),
-    PollAll,
-    End,
-}
-
-/// The door to a loop for other threads.
-pub(crate) struct Caller<L> {
-    bell: Arc<OwnedFd>,
-    orders: Arc<Mutex<Vec<Order<L>>>>,
-}
-
-impl<L> Clone for Caller<L> {
-    fn clone(&self) -> Self {
-        Self { bell: self.bell.clone(), orders: self.orders.clone() }
-    }
-}
-
-impl<L> Caller<L> {
-    /// Takes clients from this listener too; `label` comes with each of them.
-    pub(crate) fn listen(&self, listener: Arc<OwnedFd>, label: L) {
-        self.order(Order::Listen(listener, label));
-    }
-
-    /// Takes no more clients from the listeners of this label.
-    pub(crate) fn stop_listening(&self, label: L) {
-        self.order(Order::StopListening(label));
-    }
-
-    /// Polls every connection once: something they look at has changed.
-    pub(crate) fn poll_all(&self) {
-        self.order(Order::PollAll);
-    }
-
-    /// Ends the loop; connections that are left are closed.
-    pub(crate) fn end(&self) {
-        self.order(Order::End);
-    }
-
-    fn order(&self, order: Order<L>) {
-        self.orders.lock().unwrap_or_else(PoisonError::into_inner).push(order);
-        // The counter cannot overflow in a lifetime; a loop that is gone hears nothing.
-        let _ = rustix::io::write(&self.bell, &1_u64.to_ne_bytes());
-    }
-}
 
 /// A client that was accepted.
 pub(crate) struct Accepted<L, P> {
@@ -147,10 +105,9 @@ where
     /// No descriptors are left.
     pub(crate) fn new(host: Host<G, W, T>) -> io::Result<Self> {
         let core = Core::new()?;
-        let bell = Arc::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
+        let caller = Caller::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let data = epoll::EventData::new_u64(CALL);
-        epoll::add(&core.epoll, &bell, data, epoll::EventFlags::IN)?;
-        let caller = Caller { bell, orders: Arc::default() };
+        epoll::add(&core.epoll, caller.bell(), data, epoll::EventFlags::IN)?;
         Ok(Self {
             core,
             caller,
@@ -226,8 +183,16 @@ where
         slot.called = false;
         let Some(future) = slot.future.as_mut().as_pin_mut() else { return };
         self.core.enter(task);
-        if future.poll(&mut Context::from_waker(Waker::noop())) == Poll::Ready(()) {
-            self.finish(task);
+        let mut context = Context::from_waker(Waker::noop());
+        // A connection that panics ends, and it alone; what it held gives itself back.
+        let polled = catch_unwind(AssertUnwindSafe(|| future.poll(&mut context)));
+        match polled {
+            Ok(Poll::Pending) => {}
+            Ok(Poll::Ready(())) => self.finish(task),
+            Err(_) => {
+                tracing::error!("a connection panicked; it was ended");
+                self.finish(task);
+            }
         }
     }
 
@@ -239,11 +204,7 @@ where
 
     /// Does what was asked from outside. True: the loop ends.
     fn obey(&mut self, called: &mut Vec<u32>) -> io::Result<bool> {
-        let mut count = [0; 8];
-        let _ = rustix::io::read(&self.caller.bell, &mut count);
-        let orders =
-            std::mem::take(&mut *self.caller.orders.lock().unwrap_or_else(PoisonError::into_inner));
-        for order in orders {
+        for order in self.caller.take() {
             match order {
                 Order::Listen(socket, label) => self.listen(socket, label)?,
                 Order::StopListening(label) => self.stop_listening(&label)?,
