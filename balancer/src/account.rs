@@ -6,10 +6,14 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use shared::logging::MANY;
+use shared::logging::{MANY, Ration};
 
 use crate::backends::{Backend, Service};
 use crate::outcome::End;
+
+/// Of connections that came to nothing, which strangers can cause at will, so many lines a second;
+/// `hidden` says how many were left out.
+static CHEAP_LINES: Ration = Ration::new(100, 1);
 
 /// One connection's figures. Dropped without a close (a panic, a cancelled task) it still gives
 /// its place in the service's count back.
@@ -73,6 +77,8 @@ impl Account {
     pub fn close(self, client: SocketAddr, end: End, carried: Carried) -> Arc<Service> {
         let service = self.service.clone();
         service.metrics.ended(end);
+        let hidden = if end.is_cheap() { CHEAP_LINES.line() } else { Some(0) };
+        let Some(hidden) = hidden else { return service };
         let node = self.node.as_ref().map_or("", |node| &*node.name);
         tracing::info!(
             target: MANY,
@@ -86,6 +92,7 @@ impl Account {
             greeting_ms = self.greeting.map(Micros::millis),
             total_ms = millis(self.began.elapsed()),
             end = end.name(),
+            hidden = (hidden > 0).then_some(hidden),
             "connection"
         );
         service

@@ -1,20 +1,22 @@
-//! Who may come in: so many connections in all, so many of one address.
+//! Who may come in: so many connections in all, so many of one address, so often.
 //! It does not know what happens inside. `connection` asks it first of all.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shared::listener::{AddressLimit, AddressPermit};
+use shared::address_limit::{AddressLimit, AddressPermit};
 
 use crate::metrics;
 use crate::outcome::End;
+use crate::rate::Rate;
 
 /// The door keeper of all services.
 #[derive(Debug, Clone)]
 pub struct Admission {
     seats: Arc<Seats>,
     addresses: AddressLimit,
+    rate: Arc<Rate>,
 }
 
 #[derive(Debug)]
@@ -36,7 +38,8 @@ impl Admission {
     pub fn new(max: usize, per_address_max: usize) -> Self {
         metrics::connections_limit(max);
         let seats = Seats { max: AtomicUsize::new(max), taken: AtomicUsize::new(0) };
-        Self { seats: Arc::new(seats), addresses: AddressLimit::new(per_address_max) }
+        let addresses = AddressLimit::new(per_address_max);
+        Self { seats: Arc::new(seats), addresses, rate: Arc::new(Rate::new(None)) }
     }
 
     /// Other limits from now on; those inside stay.
@@ -44,6 +47,11 @@ impl Admission {
         metrics::connections_limit(max);
         self.seats.max.store(max, Ordering::Relaxed);
         self.addresses.set_max(per_address_max);
+    }
+
+    /// Another limit of how many come from one address in a minute.
+    pub fn set_rate(&self, per_minute: Option<u32>) {
+        self.rate.set(per_minute);
     }
 
     /// How many clients are inside.
@@ -63,6 +71,9 @@ impl Admission {
     /// # Errors
     /// Which of the limits is reached.
     pub fn admit(&self, address: IpAddr) -> Result<Seat, End> {
+        if !self.rate.admits(address) {
+            return Err(End::RefusedRate);
+        }
         let permit = self.addresses.admit(address).ok_or(End::RefusedAddress)?;
         // Taken before it is compared, so that two at the same time cannot both be the last.
         let seat = {
@@ -98,5 +109,8 @@ mod tests {
         admission.set_limits(5, 1);
         assert_eq!(admission.admit(address(1)).map(drop), Err(End::RefusedAddress));
         admission.admit(address(3)).expect("there is more room");
+        admission.set_rate(Some(1));
+        admission.admit(address(4)).expect("the first of a minute");
+        assert_eq!(admission.admit(address(4)).map(drop), Err(End::RefusedRate));
     }
 }

@@ -9,14 +9,17 @@ use std::time::Duration;
 use shared::config::{Faults, Map, Place, Value, read_file};
 use shared::logging::LogConfig;
 
+use crate::rate::PER_MINUTE_MAX;
 use crate::settings::{
-    Health, Limits, Mode, Node, Protocol, ProxyProtocol, Service, ServiceName, Timeouts, VirtualIp,
+    Health, Limits, Mode, Node, Protocol, ProxyProtocol, Service, ServiceLimits, ServiceName,
+    Timeouts, VirtualIp,
 };
 
 const MILLISECOND: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
+const CONNECTIONS_MAX: usize = 10_000_000;
 
 /// A whole settings file.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,14 +69,45 @@ pub fn from_map(root: &mut Map<'_>) -> Option<Config> {
 }
 
 fn limits(root: &mut Map<'_>) -> Limits {
-    let mut map = root.map("limits");
-    let connections_max = map.as_mut().and_then(|map| {
-        map.has("connections_max").then(|| map.within("connections_max", 1, 1..=10_000_000))
-    });
-    let per_address = map
-        .as_mut()
-        .map_or(1000, |map| map.within("connections_per_address_max", 1000, 1..=10_000_000));
-    Limits { connections_max, connections_per_address_max: per_address }
+    let mut limits = Limits {
+        connections_max: None,
+        connections_per_address_max: 1000,
+        connections_per_address_per_minute_max: None,
+    };
+    let Some(mut map) = root.map("limits") else { return limits };
+    limits.connections_max = limit(&mut map, "connections_max");
+    limits.connections_per_address_max =
+        map.within("connections_per_address_max", 1000, 1..=CONNECTIONS_MAX);
+    let key = "connections_per_address_per_minute_max";
+    limits.connections_per_address_per_minute_max =
+        map.has(key).then(|| map.within(key, 1, 1..=PER_MINUTE_MAX));
+    limits
+}
+
+/// A limit that is off where it is not in the file.
+fn limit(map: &mut Map<'_>, key: &'static str) -> Option<usize> {
+    map.has(key).then(|| map.within(key, 1, 1..=CONNECTIONS_MAX))
+}
+
+fn service_limits(service: &mut Map<'_>) -> ServiceLimits {
+    let Some(mut map) = service.map("limits") else { return ServiceLimits::default() };
+    ServiceLimits {
+        connections_max: limit(&mut map, "connections_max"),
+        connections_per_node_max: limit(&mut map, "connections_per_node_max"),
+    }
+}
+
+/// Where nodes are dialed from.
+fn source(service: &mut Map<'_>) -> Vec<IpAddr> {
+    let source: Vec<_> =
+        service.list::<OwnAddress>("source").into_iter().map(|own| own.0).collect();
+    for (index, address) in source.iter().enumerate() {
+        if source[..index].contains(address) {
+            let place = service.place(&format!("source[{index}]"));
+            service.fault_at(&place, format!("`{address}` is there twice"));
+        }
+    }
+    source
 }
 
 fn virtual_ip(mut map: Map<'_>) -> Option<VirtualIp> {
@@ -119,6 +153,7 @@ fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
     let proxy_protocol = map.or("proxy_protocol", ProxyProtocol::None);
     let health = health(&mut map);
     let timeouts = timeouts(&mut map, protocol.unwrap_or(Protocol::Tcp), protocol.is_some());
+    let (limits, source) = (service_limits(&mut map), source(&mut map));
     let nodes = nodes(&mut map, seen);
     Some(Service {
         name: ServiceName(name?.into()),
@@ -128,6 +163,8 @@ fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
         proxy_protocol,
         health,
         timeouts,
+        limits,
+        source,
         nodes,
     })
 }
@@ -177,6 +214,7 @@ fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
         greeting: 3 * SECOND,
         last_greeting: MINUTE,
         idle: protocol.default_idle(),
+        vanished: 2 * MINUTE,
     };
     let Some(mut map) = map.map("timeouts") else { return timeouts };
     for key in ["greeting", "last_greeting"] {
@@ -190,6 +228,7 @@ fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
     timeouts.last_greeting =
         map.within("last_greeting", timeouts.last_greeting, MILLISECOND..=10 * MINUTE);
     timeouts.idle = map.within("idle", timeouts.idle, 10 * MILLISECOND..=7 * 24 * HOUR);
+    timeouts.vanished = map.within("vanished", timeouts.vanished, SECOND..=HOUR);
     timeouts
 }
 
@@ -241,6 +280,18 @@ impl Value for Name {
         let word = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
         let fits = (1..=63).contains(&text.len()) && text.bytes().all(word);
         (fits && !text.starts_with(['-', '_', '.'])).then(|| Self(text.to_owned()))
+    }
+}
+
+/// An address that this machine may have.
+struct OwnAddress(IpAddr);
+
+impl Value for OwnAddress {
+    const ALLOWED: &'static str = "an address of this machine such as 10.0.0.5 or 2001:db8::5";
+
+    fn parse(text: &str) -> Option<Self> {
+        let address: IpAddr = text.parse().ok()?;
+        (!address.is_unspecified() && !address.is_multicast()).then_some(Self(address))
     }
 }
 

@@ -117,7 +117,12 @@ async fn reach_a_node<'c>(
         // The newest picture each time: a node may have gone down while another was tried.
         let now = front.backends.service(&service.settings.name);
         let now = now.unwrap_or_else(|| service.clone());
-        let Some(lease) = now.pick(&tried) else { return Err(End::NoNode) };
+        let Some(lease) = now.pick(&tried) else {
+            return Err(if now.has_full(&tried) { End::RefusedNodes } else { End::NoNode });
+        };
+        if tried.count() == 0 && now.is_overfull() {
+            return Err(End::RefusedService);
+        }
         let is_last = now.untried(&tried) <= 1;
         if tried.count() > 0 {
             now.metrics.retried();

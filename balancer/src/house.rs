@@ -104,9 +104,11 @@ impl House {
         let virtual_ip = config.virtual_ip.as_ref().map(|virtual_ip| virtual_ip.address);
         let new = bind_all(new.cloned(), virtual_ip)?;
 
-        let Limits { connections_max, connections_per_address_max } = config.limits;
+        let Limits { connections_max, connections_per_address_max, .. } = config.limits;
         let max = self.descriptors.connections_max(connections_max);
-        self.front().admission.set_limits(max, connections_per_address_max);
+        let admission = &self.front().admission;
+        admission.set_limits(max, connections_per_address_max);
+        admission.set_rate(config.limits.connections_per_address_per_minute_max);
         let change = self.front().backends.replace(config.services.clone());
 
         let names = config.services.iter();

@@ -3,7 +3,7 @@
 //! call it.
 //!
 //! The way of a client: `doors` lets it in · `connection` is its whole life, one function ·
-//! `admission` may it come in? · `backends` which node? (pure) · `relay` bytes both ways ·
+//! `admission` may it come in? (`rate` how often?) · `backends` which node? (pure) · `relay` bytes both ways ·
 //! `greeting` the words if there is none · `account` its log line and counts. It lives in one of
 //! the loops of `crew`: `eventloop` polls it when one of its sockets or its deadline asks for it.
 //!
@@ -28,6 +28,7 @@ pub mod house;
 pub mod metrics;
 pub mod outcome;
 pub mod probe;
+pub mod rate;
 mod relay;
 pub mod reload;
 pub mod self_check;

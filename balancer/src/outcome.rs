@@ -70,11 +70,17 @@ pub enum End {
     RefusedLimit,
     /// `limits.connections_per_address_max` was reached.
     RefusedAddress,
+    /// `limits.connections_per_address_per_minute_max` was.
+    RefusedRate,
+    /// `limits.connections_max` of the service was.
+    RefusedService,
+    /// Every node that could be used has `limits.connections_per_node_max` of the service.
+    RefusedNodes,
 }
 
 impl End {
     /// All of them, each at its own place.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 13] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
@@ -85,7 +91,18 @@ impl End {
         Self::NoNode,
         Self::RefusedLimit,
         Self::RefusedAddress,
+        Self::RefusedRate,
+        Self::RefusedService,
+        Self::RefusedNodes,
     ];
+
+    /// Whether strangers can make as many of these as they like: not each of them is worth a line.
+    #[must_use]
+    pub fn is_cheap(self) -> bool {
+        let refused =
+            [Self::RefusedLimit, Self::RefusedAddress, Self::RefusedRate, Self::RefusedService];
+        refused.contains(&self) || matches!(self, Self::RefusedNodes | Self::ClientLeft)
+    }
 
     /// The value of the label `end`, and of the log's field of that name.
     #[must_use]
@@ -101,6 +118,9 @@ impl End {
             Self::NoNode => "no_node",
             Self::RefusedLimit => "refused_limit",
             Self::RefusedAddress => "refused_address",
+            Self::RefusedRate => "refused_rate",
+            Self::RefusedService => "refused_service",
+            Self::RefusedNodes => "refused_nodes",
         }
     }
 }

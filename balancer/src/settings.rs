@@ -114,6 +114,9 @@ pub struct Timeouts {
     pub last_greeting: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
+    /// A client or node that acknowledges nothing for so long, or does not answer when asked
+    /// whether it is there, has vanished.
+    pub vanished: Duration,
 }
 
 /// A node as the file has it.
@@ -144,6 +147,10 @@ pub struct Service {
     pub health: Health,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// How many may be inside at once.
+    pub limits: ServiceLimits,
+    /// Addresses of ours that nodes are dialed from, in turn; empty: the system's choice.
+    pub source: Vec<IpAddr>,
     /// At least one, in failover's order.
     pub nodes: Vec<Node>,
 }
@@ -165,6 +172,17 @@ pub struct Limits {
     pub connections_max: Option<usize>,
     /// Connections of one client address (an IPv6 client is its /64).
     pub connections_per_address_max: usize,
+    /// New connections of one client address in a minute; `None`: any number.
+    pub connections_per_address_per_minute_max: Option<u32>,
+}
+
+/// How many may be inside one service at once.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ServiceLimits {
+    /// Connections of the service; `None`: only the limit of all services.
+    pub connections_max: Option<usize>,
+    /// Connections of each of its nodes; `None`: any number.
+    pub connections_per_node_max: Option<usize>,
 }
 
 /// An address that only the serving balancer has.

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use balancer::config::{Config, from_map};
-use balancer::settings::{Mode, Protocol, ProxyProtocol};
+use balancer::settings::{Mode, Protocol, ProxyProtocol, ServiceLimits};
 use shared::config::{Faults, read_text};
 
 fn read(text: &str) -> Result<Config, Faults> {
@@ -33,6 +33,10 @@ fn a_small_file_has_its_defaults() {
     assert_eq!(service.nodes[0].weight, 1);
     assert_eq!((config.limits.connections_max, config.node_count()), (None, 1));
     assert_eq!(config.drain_timeout, Duration::from_secs(30));
+    assert_eq!(service.timeouts.vanished, Duration::from_secs(120));
+    assert_eq!(service.limits, ServiceLimits::default());
+    assert_eq!(config.limits.connections_per_address_per_minute_max, None);
+    assert!(service.source.is_empty());
     let imap = read(&SMALL.replace("protocol: smtp", "protocol: imap")).expect("it is good");
     assert!(imap.services[0].timeouts.idle > Duration::from_secs(31 * 60), "IDLE would be cut");
 }
@@ -103,4 +107,30 @@ fn a_file_without_services_is_told_so() {
     assert!(faults("admin: 127.0.0.1:1")[0].contains("services: missing; needed: at least one"));
     let two = SMALL.replace("0.0.0.0:25", "[\"127.0.0.1:0\", \"127.0.0.1:0\"]");
     assert_eq!(read(&two).expect("port 0 is any free one").services[0].listen.len(), 2);
+}
+
+#[test]
+fn limits_and_sources_are_read_and_checked() {
+    let keys = "limits: {connections_max: 9, connections_per_node_max: 4}\n    \
+                source: [10.0.0.5, \"2001:db8::5\"]\n    protocol: smtp";
+    let text = SMALL.replace("protocol: smtp", keys);
+    let text = format!("limits: {{connections_per_address_per_minute_max: 60}}\n{text}");
+    let config = read(&text).expect("it is good");
+    let service = &config.services[0];
+    assert_eq!(config.limits.connections_per_address_per_minute_max, Some(60));
+    assert_eq!(service.limits.connections_max, Some(9));
+    assert_eq!(service.limits.connections_per_node_max, Some(4));
+    assert_eq!(service.source.len(), 2);
+    let bad = text.replace("_max: 4", "_max: 0").replace("10.0.0.5, \"2001:db8::5\"", "0.0.0.0");
+    let bad = faults(&bad.replace("minute_max: 60", "minute_max: 600001"));
+    for (found, expected) in bad.iter().zip([
+        ":1:50: limits.connections_per_address_per_minute_max: `600001` is not allowed",
+        ":6:60: services[0].limits.connections_per_node_max: `0` is not allowed",
+        ":7:14: services[0].source[0]: `0.0.0.0` is not allowed; allowed: an address of this",
+    ]) {
+        assert!(found.starts_with(&format!("balancer.yaml{expected}")), "{found}");
+    }
+    assert_eq!(bad.len(), 3, "{bad:#?}");
+    let twice = faults(&text.replace("\"2001:db8::5\"", "10.0.0.5"));
+    assert!(twice[0].contains("services[0].source[1]: `10.0.0.5` is there twice"), "{twice:?}");
 }

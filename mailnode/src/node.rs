@@ -5,7 +5,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use ipnet::IpNet;
-use shared::listener::{Accepted, AddressLimit};
+use shared::address_limit::AddressLimit;
+use shared::listener::Accepted;
 use shared::proxy_header::Source;
 use shared::shutdown::{Guest, Stop};
 

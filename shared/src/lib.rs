@@ -1,6 +1,7 @@
 //! The ground both binaries stand on: settings, sockets, stopping, logs, metrics.
 //! It knows neither mail nor balancing. `balancer` and `mailnode` use it.
 
+pub mod address_limit;
 pub mod admin;
 pub mod config;
 pub mod listener;

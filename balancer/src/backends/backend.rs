@@ -31,6 +31,7 @@ pub struct Backend {
     /// Requested when it may not be used any longer: its connections end then.
     pub leave: Stop,
     active: AtomicUsize,
+    max: AtomicUsize,
     judge: Mutex<Judge>,
     last_failure: Mutex<Option<String>>,
 }
@@ -48,6 +49,7 @@ impl Backend {
             address,
             leave: Stop::new(),
             active: AtomicUsize::new(0),
+            max: AtomicUsize::new(usize::MAX),
             judge: Mutex::new(Judge::trusting()),
             last_failure: Mutex::default(),
         }
@@ -57,6 +59,17 @@ impl Backend {
     #[must_use]
     pub fn active(&self) -> usize {
         self.active.load(Ordering::Acquire)
+    }
+
+    /// Whether it has as many connections as it may have.
+    #[must_use]
+    pub fn is_full(&self) -> bool {
+        self.active() >= self.max.load(Ordering::Relaxed)
+    }
+
+    /// It may have so many from now on; those that it has go on.
+    pub(super) fn set_max(&self, max: Option<usize>) {
+        self.max.store(max.unwrap_or(usize::MAX), Ordering::Relaxed);
     }
 
     /// Whether its judge holds it for alive.
@@ -80,10 +93,12 @@ impl Backend {
         self.judge.lock().unwrap_or_else(PoisonError::into_inner).hear(good, thresholds)
     }
 
-    /// One connection more, whatever the count is.
-    pub(super) fn lease(self: &Arc<Self>) -> Lease {
-        self.active.fetch_add(1, Ordering::AcqRel);
-        Lease::of(self)
+    /// One connection more; `None` where it is full.
+    pub(super) fn lease(self: &Arc<Self>) -> Option<Lease> {
+        let max = self.max.load(Ordering::Relaxed);
+        let next = |active| (active < max).then_some(active + 1);
+        let taken = self.active.fetch_update(Ordering::AcqRel, Ordering::Acquire, next);
+        taken.is_ok().then(|| Lease::of(self))
     }
 
     /// One connection more if there still are `seen`; `None` where somebody else was quicker.

@@ -36,6 +36,19 @@ impl Service {
         self.picker.pick(tried)
     }
 
+    /// Whether one of the living that were not tried has as many connections as it may have.
+    #[must_use]
+    pub fn has_full(&self, tried: &Tried) -> bool {
+        self.picker.has_full(tried)
+    }
+
+    /// Whether it has more connections than it may have, a lease that was just taken among them.
+    #[must_use]
+    pub fn is_overfull(&self) -> bool {
+        let nodes = self.candidates().iter().map(|candidate| candidate.backend.active());
+        self.settings.limits.connections_max.is_some_and(|max| nodes.sum::<usize>() > max)
+    }
+
     /// How many nodes have not been tried.
     #[must_use]
     pub fn untried(&self, tried: &Tried) -> usize {
@@ -126,6 +139,9 @@ impl Backends {
             let turn = before.filter(|service| service.picker.mode() == settings.mode);
             let turn = turn.map_or_else(|| first_turn(&settings), |service| service.picker.turn());
             let picker = Picker::new(settings.mode, candidates, turn);
+            for candidate in picker.candidates() {
+                candidate.backend.set_max(settings.limits.connections_per_node_max);
+            }
             Arc::new(Service { settings: Arc::new(settings), metrics, picker })
         });
         let picture = Picture { services: services.collect() };

@@ -68,7 +68,9 @@ impl Picker {
     /// dead are tried too: better one look too many than a client sent away while a node lives.
     pub(super) fn pick(&self, tried: &Tried) -> Option<Lease> {
         let lives = |candidate: &Candidate| candidate.up && !tried.has(&candidate.backend);
-        let may_live = |candidate: &Candidate| !tried.has(&candidate.backend);
+        // Full nodes show that others live: the dead need not be looked at for want of them.
+        let any_full = self.has_full(tried);
+        let may_live = |candidate: &Candidate| !any_full && !tried.has(&candidate.backend);
         match self.mode {
             Mode::RoundRobin => self.next_in_order(tried).or_else(|| self.next_in_turn(may_live)),
             Mode::LeastConnections => {
@@ -78,9 +80,15 @@ impl Picker {
         }
     }
 
+    /// Whether one of the living that were not tried has no room.
+    pub(super) fn has_full(&self, tried: &Tried) -> bool {
+        let full = |one: &Candidate| one.up && one.backend.is_full() && !tried.has(&one.backend);
+        self.candidates.iter().any(full)
+    }
+
     fn first(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
-        let found = self.candidates.iter().find(|candidate| allowed(candidate));
-        found.map(|candidate| candidate.backend.lease())
+        let mut allowed = self.candidates.iter().filter(|candidate| allowed(candidate));
+        allowed.find_map(|candidate| candidate.backend.lease())
     }
 
     /// Round robin among those that are up.
@@ -91,9 +99,9 @@ impl Picker {
         }
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = (0..length).map(|step| self.order[start.wrapping_add(step) % length]);
-        let mut candidates = turns.map(|place| &self.candidates[place]);
-        let found = candidates.find(|candidate| !tried.has(&candidate.backend));
-        found.map(|candidate| candidate.backend.lease())
+        let candidates = turns.map(|place| &self.candidates[place]);
+        let mut untried = candidates.filter(|candidate| !tried.has(&candidate.backend));
+        untried.find_map(|candidate| candidate.backend.lease())
     }
 
     /// One after the other, whatever the weight.
@@ -102,7 +110,7 @@ impl Picker {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = (0..length).map(|step| &self.candidates[start.wrapping_add(step) % length]);
         let mut allowed_turns = turns.filter(|candidate| allowed(candidate));
-        allowed_turns.next().map(|candidate| candidate.backend.lease())
+        allowed_turns.find_map(|candidate| candidate.backend.lease())
     }
 
     /// The fewest connections for its weight, counting the one to come; a tie goes to the next
@@ -116,7 +124,7 @@ impl Picker {
             for step in 1..=length {
                 let place = last.wrapping_add(step) % length;
                 let candidate = &self.candidates[place];
-                if !allowed(candidate) {
+                if !allowed(candidate) || candidate.backend.is_full() {
                     continue;
                 }
                 let count = candidate.backend.active();

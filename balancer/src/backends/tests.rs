@@ -7,7 +7,7 @@ use std::time::Duration;
 use proptest::prelude::*;
 
 use super::*;
-use crate::settings::{Health, Mode, Node, Protocol, ProxyProtocol, Timeouts};
+use crate::settings::{Health, Mode, Node, Protocol, ProxyProtocol, ServiceLimits, Timeouts};
 
 const MODES: [Mode; 3] = [Mode::RoundRobin, Mode::LeastConnections, Mode::Failover];
 
@@ -30,7 +30,10 @@ fn service(mode: Mode, weights: &[u32]) -> settings::Service {
             greeting: second,
             last_greeting: second,
             idle: second,
+            vanished: second,
         },
+        limits: ServiceLimits::default(),
+        source: Vec::new(),
         nodes: weights.iter().enumerate().map(node).collect(),
     }
 }

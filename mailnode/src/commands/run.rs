@@ -6,8 +6,9 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use shared::address_limit::AddressLimit;
 use shared::admin::{self, Desk};
-use shared::listener::{AddressLimit, ConnectionLimit, Listener, accept_loop};
+use shared::listener::{ConnectionLimit, Listener, accept_loop};
 use shared::metrics::Recorder;
 use shared::shutdown::{Stop, TerminateSignals};
 

@@ -1,6 +1,7 @@
 //! Log lines on standard error: one event, one line, as JSON or as text.
 //! It does not know what is logged; each `main` starts it once.
 
+mod ration;
 mod writer;
 
 use std::fmt::{self, Write as _};
@@ -16,6 +17,7 @@ use tracing_subscriber::layer::SubscriberExt as _;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::util::SubscriberInitExt as _;
 
+pub use self::ration::Ration;
 use self::writer::Lines;
 use crate::config::{Map, Value};
 
