@@ -8,6 +8,8 @@ use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 
+use crate::faults::Fault;
+use crate::faults::node::Port;
 use crate::load::Amount;
 
 /// Load generator and benches of the mail cluster.
@@ -23,6 +25,20 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Our balancer beside HAProxy and nginx (about 2.5 minutes)
     Proxy(Measure),
+    /// Our balancer beside HAProxy while a node goes wrong (about 3 minutes)
+    Failover(Measure),
+    /// One fault, short: shows that `failover` runs, measures nothing
+    FailoverSmoke(Measure),
+    /// A node that does wrong from SIGUSR1 on
+    #[command(hide = true)]
+    FaultNode {
+        /// What it does then
+        #[arg(long)]
+        fault: Fault,
+        /// Where it listens: PROTOCOL=ADDRESS
+        #[arg(required = true, value_parser = Port::parse)]
+        ports: Vec<Port>,
+    },
     /// Our mail nodes beside Postfix (about 3 minutes)
     Delivery(Measure),
     /// Both with tiny counts: shows that the benches run, measures nothing (seconds)

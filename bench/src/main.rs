@@ -6,9 +6,11 @@
 
 mod accounting;
 mod arguments;
+mod faults;
 mod greeter;
 mod load;
 mod machine;
+mod outages;
 mod peers;
 mod process;
 mod record;
@@ -30,6 +32,7 @@ use load::pop3::Reader;
 use load::roundtrip::Ball;
 use load::smtp::Mail;
 use process::{Failure, Step, doing};
+use report::Printed;
 use scenario::{Finished, Options};
 
 #[tokio::main(flavor = "current_thread")]
@@ -69,6 +72,9 @@ async fn work(command: Command) -> Step<()> {
             let finished = bounded(240, &options, 6.0, scenario::proxy::run(&options)).await?;
             show("proxy", &measure, finished)
         }
+        Command::Failover(measure) => failover(&measure, false).await,
+        Command::FailoverSmoke(measure) => failover(&measure, true).await,
+        Command::FaultNode { fault, ports } => faults::node::run(&ports, fault).await,
         Command::Delivery(measure) => {
             recordable(&measure, cfg!(debug_assertions))?;
             let options = options(&measure, 3, 1.5, 12);
@@ -90,12 +96,12 @@ async fn work(command: Command) -> Step<()> {
 
 /// Ends a bench that takes too long (something hangs): `seconds` for the usual measure, and more in
 /// proportion where more rounds or longer runs were asked for than `usual` seconds of each load.
-async fn bounded(
+async fn bounded<T>(
     seconds: u64,
     options: &Options,
     usual: f64,
-    bench: impl Future<Output = Step<Finished>>,
-) -> Step<Finished> {
+    bench: impl Future<Output = Step<T>>,
+) -> Step<T> {
     let asked = options.run.as_secs_f64() * options.rounds as f64;
     let limit = Duration::from_secs(seconds).mul_f64((asked / usual).max(1.0));
     let late = || Err(Failure(format!("not done in {} s: something hangs", limit.as_secs())));
@@ -124,12 +130,24 @@ fn options(measure: &Measure, rounds: usize, seconds: f64, again_max: u32) -> Op
     }
 }
 
+/// What clients suffer when a node goes wrong, in a network of its own.
+async fn failover(measure: &Measure, tiny: bool) -> Step<()> {
+    recordable(measure, tiny || cfg!(debug_assertions))?;
+    faults::network::enter()?;
+    let seconds = if tiny { 0.5 } else { 5.0 };
+    let options = Options { tiny, ..options(measure, 1, seconds, 0) };
+    let outages = bounded(240, &options, seconds, scenario::failover::run(&options)).await?;
+    print("failover", measure, &outages.printed(), Vec::new())
+}
+
 /// Prints a bench, keeps it where that is wanted, and fails when its figures are not whole.
 fn show(bench: &str, measure: &Measure, finished: Finished) -> Step<()> {
-    let report = &finished.report;
-    println!("\n{}\n{}\n{}", report.table(), report.remarks(), report.lines());
-    let mut troubles = finished.troubles;
-    troubles.extend(report.gaps().into_iter().map(|gap| format!("no figure for {gap}")));
+    print(bench, measure, &finished.report.printed(), finished.troubles)
+}
+
+fn print(bench: &str, measure: &Measure, report: &Printed, mut troubles: Vec<String>) -> Step<()> {
+    println!("\n{}\n{}\n{}", report.table, report.remarks, report.lines);
+    troubles.extend(report.gaps.iter().map(|gap| format!("no figure for {gap}")));
     if !troubles.is_empty() {
         return Err(Failure(format!("{bench} is not to be trusted:\n  {}", troubles.join("\n  "))));
     }

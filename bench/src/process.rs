@@ -87,6 +87,12 @@ impl Daemon {
         self.group
     }
 
+    /// Sends a signal to all of it.
+    pub(crate) fn signal(&self, signal: Signal) {
+        // A group that is gone already has nothing left to be told.
+        let _ = kill_process_group(self.group, signal);
+    }
+
     /// Waits until the program gives its sign.
     pub(crate) async fn ready(&mut self, sign: Sign) -> Step<()> {
         let deadline = Instant::now() + START_LIMIT;
@@ -137,6 +143,8 @@ pub(crate) enum Sign {
     Greeting(SocketAddr),
     /// It lets in who connects here.
     Door(SocketAddr),
+    /// It answers who says this here (nothing, where it greets first).
+    Answer(SocketAddr, &'static [u8]),
     /// `GET /ready` is answered 200 here.
     Admin(SocketAddr),
 }
@@ -146,21 +154,24 @@ impl Sign {
     async fn given(self) -> bool {
         match self {
             Self::Greeting(address) => {
-                matches!(first_bytes(address, "").await, Ok(text) if !text.is_empty())
+                matches!(first_bytes(address, b"").await, Ok(text) if !text.is_empty())
+            }
+            Self::Answer(address, hello) => {
+                matches!(first_bytes(address, hello).await, Ok(text) if !text.is_empty())
             }
             Self::Door(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
             Self::Admin(address) => {
                 let request = format!("GET /ready HTTP/1.1\r\nHost: {address}\r\n\r\n");
-                matches!(first_bytes(address, &request).await, Ok(text) if text.contains(" 200 "))
+                matches!(first_bytes(address, request.as_bytes()).await, Ok(text) if text.contains(" 200 "))
             }
         }
     }
 }
 
 /// The first bytes that a server says to a client that says `request`.
-async fn first_bytes(address: SocketAddr, request: &str) -> io::Result<String> {
+async fn first_bytes(address: SocketAddr, request: &[u8]) -> io::Result<String> {
     let mut stream = TcpStream::connect(address).await?;
-    stream.write_all(request.as_bytes()).await?;
+    stream.write_all(request).await?;
     let mut bytes = [0; 64];
     let count = stream.read(&mut bytes).await?;
     Ok(String::from_utf8_lossy(&bytes[..count]).into_owned())

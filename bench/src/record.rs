@@ -7,20 +7,20 @@ use std::path::Path;
 
 use crate::machine;
 use crate::process::{Step, doing};
-use crate::report::Report;
+use crate::report::Printed;
 
 /// New sections go below this line.
 const MARK: &str = "<!-- newest first -->\n";
 
 /// Writes one section for a run of `command` into `file`.
-pub(crate) fn keep(file: &Path, bench: &str, command: &str, report: &Report) -> Step<()> {
+pub(crate) fn keep(file: &Path, bench: &str, command: &str, report: &Printed) -> Step<()> {
     let section = format!(
         "\n## {bench} · {}\n\n- machine: {}\n- versions: {}\n- command: `{command}`\n{}\n{}",
         machine::date(),
         machine::machine(),
         machine::versions(),
-        report.remarks(),
-        report.table()
+        report.remarks,
+        report.table
     );
     let name = file.display();
     let text = doing(format!("cannot read {name}"), fs::read_to_string(file))?;

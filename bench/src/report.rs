@@ -74,6 +74,34 @@ fn digits(value: f64) -> String {
     }
 }
 
+/// A bench's figures as they are shown and kept.
+pub(crate) struct Printed {
+    /// For people; well-formed Markdown.
+    pub(crate) table: String,
+    /// Settings and notes as a Markdown list.
+    pub(crate) remarks: String,
+    /// One line for each figure, for programs.
+    pub(crate) lines: String,
+    /// Figures that are missing.
+    pub(crate) gaps: Vec<String>,
+}
+
+/// A Markdown table; the first row is its head.
+pub(crate) fn aligned(rows: &[Vec<String>]) -> String {
+    let Some(head) = rows.first() else { return String::new() };
+    let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let rule: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let mut text = String::new();
+    for row in [head, &rule].into_iter().chain(&rows[1..]) {
+        for (cell, width) in row.iter().zip(&widths) {
+            let _ = write!(text, "| {cell:<width$} ");
+        }
+        text.push_str("|\n");
+    }
+    text
+}
+
 impl Report {
     /// An empty report; a ratio with a contender that is not there is left out.
     pub(crate) fn new(
@@ -117,8 +145,14 @@ impl Report {
         self.series[at].values.entry(contender).or_default().push(value);
     }
 
+    /// As it is shown and kept.
+    pub(crate) fn printed(&self) -> Printed {
+        let (table, remarks) = (self.table(), self.remarks());
+        Printed { table, remarks, lines: self.lines(), gaps: self.gaps() }
+    }
+
     /// The figures that are missing for a contender, or zero, or not a number.
-    pub(crate) fn gaps(&self) -> Vec<String> {
+    fn gaps(&self) -> Vec<String> {
         let mut gaps = Vec::new();
         for series in &self.series {
             for (contender, values) in &series.values {
@@ -131,7 +165,7 @@ impl Report {
     }
 
     /// A table that is well-formed Markdown, medians of all rounds.
-    pub(crate) fn table(&self) -> String {
+    fn table(&self) -> String {
         let mut rows = vec![vec!["figure".to_owned(), "load".to_owned(), "unit".to_owned()]];
         rows[0].extend(self.contenders.iter().map(ToString::to_string));
         rows[0].extend(self.ratios.iter().map(|ratio| format!("{}/{}", ratio.of, ratio.to)));
@@ -148,21 +182,11 @@ impl Report {
             }));
             rows.push(row);
         }
-        let width = |column: usize| rows.iter().map(|row| row[column].len()).max().unwrap_or(0);
-        let widths: Vec<usize> = (0..rows[0].len()).map(width).collect();
-        rows.insert(1, widths.iter().map(|width| "-".repeat(*width)).collect());
-        let mut text = String::new();
-        for row in rows {
-            for (cell, width) in row.iter().zip(&widths) {
-                let _ = write!(text, "| {cell:<width$} ");
-            }
-            text.push_str("|\n");
-        }
-        text
+        aligned(&rows)
     }
 
     /// One line for each figure, for programs.
-    pub(crate) fn lines(&self) -> String {
+    fn lines(&self) -> String {
         let mut text = String::new();
         for series in &self.series {
             let _ = write!(text, "bench={} figure={}", self.bench, series.figure);
@@ -192,7 +216,7 @@ impl Report {
     }
 
     /// Settings and notes as a Markdown list.
-    pub(crate) fn remarks(&self) -> String {
+    fn remarks(&self) -> String {
         let settings = self.settings.iter().map(|(name, words)| format!("- {name}: {words}\n"));
         let notes = self.notes.iter().map(|note| format!("- {note}\n"));
         settings.chain(notes).collect()

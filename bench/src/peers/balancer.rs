@@ -8,8 +8,9 @@ use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
+use super::front::{Counts, Front, ServiceOf};
 use super::{Peer, our_program};
-use crate::process::{Sign, Step, doing, free_address};
+use crate::process::{Daemon, Sign, Step, doing, free_address};
 
 /// How it is set before the greeting nodes, for the line of a figure.
 pub(crate) const SETTINGS: &str =
@@ -18,6 +19,10 @@ pub(crate) const SETTINGS: &str =
 /// The same as it is shipped: a PROXY header for each node, a log line for each connection.
 pub(crate) const SHIPPED_SETTINGS: &str =
     "as-ours,PROXY-v2,log-level-info(a-line-per-connection,to-a-file)";
+
+/// How it is set before nodes that go wrong.
+pub(crate) const SHIPPED: &str = "least-connections, health 200 ms / 100 ms / rise 2 / fall 2 as in \
+    configs/balancer.yaml, every other setting its default, no PROXY header";
 
 /// Whether the nodes are told who the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,4 +73,33 @@ fn text(
         let _ = writeln!(text, "      - {{name: node{}, address: \"{node}\"}}", number + 1);
     }
     text
+}
+
+/// Starts the balancer before several services, set as it is shipped.
+pub(crate) async fn start_as_shipped(dir: &Path, services: &[ServiceOf]) -> Step<Front> {
+    let (admin, config) = (free_address()?, dir.join("balancer.yaml"));
+    let mut text = format!(
+        "admin: {admin}\nlog: {{format: json, level: warn}}\ndrain_timeout: 100ms\n\
+         limits: {{connections_per_address_max: 100000}}\nservices:\n"
+    );
+    for service in services {
+        let (name, front) = (service.voice.name(), service.front);
+        let _ = write!(
+            text,
+            "  - name: {name}\n    listen: [\"{front}\"]\n    mode: least-connections\n    \
+             protocol: {name}\n    health: {{interval: 200ms, timeout: 100ms, rise: 2, fall: 2}}\n    \
+             nodes:\n"
+        );
+        for (number, node) in service.nodes.iter().enumerate() {
+            let _ = writeln!(text, "      - {{name: node{}, address: \"{node}\"}}", number + 1);
+        }
+    }
+    doing(config.display(), fs::write(&config, text))?;
+    let mut program = Command::new(our_program("balancer")?);
+    program.args(["run", "--config"]).arg(&config);
+    let mut daemon = Daemon::start("balancer", dir, &program)?;
+    for service in services {
+        daemon.ready(Sign::Answer(service.front, service.voice.hello())).await?;
+    }
+    Ok(Front::new(daemon, Counts::Metrics(admin)))
 }

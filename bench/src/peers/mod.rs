@@ -4,6 +4,7 @@
 //! how it is set, in words that stand beside its figures.
 
 pub(crate) mod balancer;
+pub(crate) mod front;
 pub(crate) mod haproxy;
 pub(crate) mod mailnode;
 pub(crate) mod nginx;

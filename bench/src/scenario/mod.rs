@@ -7,6 +7,7 @@
 //! again, as often as a fixed allowance lets; what stays noisy is counted and said.
 
 pub(crate) mod delivery;
+pub(crate) mod failover;
 pub(crate) mod proxy;
 
 use std::path::PathBuf;
