@@ -135,7 +135,7 @@ async fn failover(measure: &Measure, tiny: bool) -> Step<()> {
     recordable(measure, tiny || cfg!(debug_assertions))?;
     faults::network::enter()?;
     let seconds = if tiny { 0.5 } else { 5.0 };
-    let options = Options { tiny, ..options(measure, 1, seconds, 0) };
+    let options = Options { tiny, ..options(measure, 1, seconds, if tiny { 0 } else { 8 }) };
     let outages = bounded(240, &options, seconds, scenario::failover::run(&options)).await?;
     print("failover", measure, &outages.printed(), Vec::new())
 }

@@ -20,6 +20,18 @@ pub(crate) struct Row {
     pub(crate) voice: Voice,
 }
 
+/// What one run has shown of one contender.
+pub(crate) struct Seen {
+    /// Where it belongs.
+    pub(crate) row: Row,
+    /// Whose it is.
+    pub(crate) contender: &'static str,
+    /// What the clients say.
+    pub(crate) tally: Tally,
+    /// How many were taken to another node on the same connection, says the balancer.
+    pub(crate) moved: u64,
+}
+
 /// What the clients of one contender suffered in one row, all rounds together.
 #[derive(Clone, Debug, Default)]
 struct Suffered {
@@ -27,7 +39,7 @@ struct Suffered {
     failed: u64,
     cut: u64,
     worst: Duration,
-    retried: u64,
+    moved: u64,
     first_failure: Option<String>,
 }
 
@@ -37,12 +49,13 @@ pub(crate) struct Outages {
     rows: Vec<(Row, BTreeMap<&'static str, Suffered>)>,
     settings: Vec<(&'static str, String)>,
     late: Duration,
+    notes: Vec<String>,
 }
 
 impl Outages {
     /// An empty table with these columns.
     pub(crate) fn new(contenders: Vec<&'static str>) -> Self {
-        Self { contenders, rows: vec![], settings: vec![], late: Duration::ZERO }
+        Self { contenders, rows: vec![], settings: vec![], late: Duration::ZERO, notes: vec![] }
     }
 
     /// Says how a contender was set.
@@ -50,20 +63,27 @@ impl Outages {
         self.settings.push((name, words.into()));
     }
 
+    /// Adds a sentence under the table.
+    pub(crate) fn note(&mut self, text: String) {
+        self.notes.push(text);
+    }
+
     /// Adds what came of one run.
-    pub(crate) fn add(&mut self, row: Row, contender: &'static str, tally: &Tally, retried: u64) {
-        let found = self.rows.iter().position(|(one, _)| *one == row);
+    pub(crate) fn add(&mut self, seen: &Seen) {
+        let Seen { row, contender, tally, moved } = seen;
+        let found = self.rows.iter().position(|(one, _)| one == row);
         let at = found.unwrap_or(self.rows.len());
         if found.is_none() {
-            self.rows.push((row, BTreeMap::new()));
+            self.rows.push((*row, BTreeMap::new()));
         }
         let suffered = self.rows[at].1.entry(contender).or_default();
         suffered.clients += tally.clients;
         suffered.failed += tally.failed;
         suffered.cut += tally.cut;
         suffered.worst = suffered.worst.max(tally.worst);
-        suffered.retried += retried;
-        suffered.first_failure = suffered.first_failure.take().or(tally.first_failure.clone());
+        suffered.moved += moved;
+        let first = suffered.first_failure.take();
+        suffered.first_failure = first.or_else(|| tally.first_failure.clone());
         self.late = self.late.max(tally.late);
     }
 
@@ -97,7 +117,7 @@ impl Outages {
                 cells.extend(columns.get(name).map_or_else(
                     || ["-"; 4].map(str::to_owned),
                     |one| {
-                        let counts = [one.failed, one.retried, one.cut].map(|n| n.to_string());
+                        let counts = [one.failed, one.moved, one.cut].map(|n| n.to_string());
                         let [failed, moved, cut] = counts;
                         [failed, milliseconds(one.worst), moved, cut]
                     },
@@ -116,11 +136,11 @@ impl Outages {
             let _ = write!(text, "bench=failover fault={fault} protocol={protocol} aim_ms={goal}");
             for (name, one) in columns {
                 let worst = milliseconds(one.worst);
-                let Suffered { clients, failed, cut, retried, .. } = one;
+                let Suffered { clients, failed, cut, moved, .. } = one;
                 let _ = write!(
                     text,
                     " {name}_clients={clients} {name}_failed={failed} {name}_worst_ms={worst} \
-                     {name}_moved={retried} {name}_cut={cut}"
+                     {name}_moved={moved} {name}_cut={cut}"
                 );
             }
             text.push('\n');
@@ -144,15 +164,27 @@ impl Outages {
              clients was late by {} ms at worst",
             milliseconds(self.late)
         );
-        for (row, columns) in &self.rows {
+        for note in self.notes.iter().cloned().chain(self.first_failures()) {
+            let _ = writeln!(text, "- {note}");
+        }
+        text
+    }
+
+    /// One for each contender and fault: the first protocol in which somebody failed.
+    fn first_failures(&self) -> Vec<String> {
+        let mut told: Vec<(&str, Fault)> = Vec::new();
+        let mut notes = Vec::new();
+        for (Row { fault, voice }, columns) in &self.rows {
             for (name, one) in columns {
-                if let Some(first) = &one.first_failure {
-                    let (fault, protocol) = (row.fault.name(), row.voice.name());
-                    let _ = writeln!(text, "- {name}, {fault}, {protocol}: first to fail: {first}");
+                let Some(first) = &one.first_failure else { continue };
+                if !told.contains(&(name, *fault)) {
+                    told.push((name, *fault));
+                    let (fault, voice) = (fault.name(), voice.name());
+                    notes.push(format!("{name}, {fault}, {voice}: the first to fail: {first}"));
                 }
             }
         }
-        text
+        notes
     }
 }
 
@@ -172,7 +204,7 @@ mod tests {
         for (failed, worst) in [(1, 7), (2, 5)] {
             let worst = Duration::from_millis(worst);
             let tally = Tally { clients: 10, failed, worst, ..Tally::default() };
-            outages.add(row, "ours", &tally, 4);
+            outages.add(&Seen { row, contender: "ours", tally, moved: 4 });
         }
         let lines = outages.printed().lines;
         assert_eq!(
@@ -186,7 +218,8 @@ mod tests {
     fn nobody_served_is_a_gap() {
         let mut outages = Outages::new(vec!["ours", "peer"]);
         let row = Row { fault: Fault::Slow, voice: Voice::Imap };
-        outages.add(row, "ours", &Tally { clients: 1, ..Tally::default() }, 0);
+        let tally = Tally { clients: 1, ..Tally::default() };
+        outages.add(&Seen { row, contender: "ours", tally, moved: 0 });
         assert_eq!(outages.printed().gaps, ["peer slow imap"]);
     }
 }

@@ -30,6 +30,9 @@ pub(crate) enum Counts {
     Stats(PathBuf),
 }
 
+/// Reads the count of a service in such a text.
+type Count = fn(&str, &str) -> Option<u64>;
+
 /// A running balancer.
 pub(crate) struct Front {
     _daemon: Daemon,
@@ -44,7 +47,7 @@ impl Front {
 
     /// How often clients of each service were taken to another node so far.
     pub(crate) async fn retries(&self, services: &[ServiceOf]) -> Step<Vec<u64>> {
-        let (text, count): (String, fn(&str, &str) -> Option<u64>) = match &self.counts {
+        let (text, count): (String, Count) = match &self.counts {
             Counts::Metrics(address) => {
                 let stream = doing(address, TcpStream::connect(address).await)?;
                 let request = "GET /metrics HTTP/1.1\r\nHost: bench\r\nConnection: close\r\n\r\n";

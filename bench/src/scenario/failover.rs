@@ -17,7 +17,7 @@ use crate::faults::node::Port;
 use crate::faults::visits::{self, Tally};
 use crate::faults::{Fault, Voice};
 use crate::machine;
-use crate::outages::{Outages, Row};
+use crate::outages::{Outages, Row, Seen};
 use crate::peers::front::{Front, ServiceOf};
 use crate::peers::{balancer, haproxy};
 use crate::process::{Daemon, Sign, Step, Workplace, free_address};
@@ -29,6 +29,10 @@ const HAPROXY: &str = "haproxy";
 
 /// Protocols that are measured at the same time, each as a service of its own.
 const PAIRS: [[Voice; 2]; 2] = [[Voice::Smtp, Voice::Pop3], [Voice::Imap, Voice::Tls]];
+
+/// A run in which the clients' own clock was later than this is done again, while the allowance
+/// lasts: something else used the processors.
+const LATE_MAX: Duration = Duration::from_millis(8);
 
 /// How far into the run the fault begins: time to learn how the nodes usually are.
 const LEARNING: f64 = 0.2;
@@ -58,28 +62,31 @@ pub(crate) async fn run(options: &Options) -> Step<Outages> {
         outages.setting(HAPROXY, format!("{}, {}", machine::haproxy_version(), haproxy::TUNED));
     }
     let faults = if options.tiny { &Fault::ALL[..1] } else { &Fault::ALL[..] };
-    for round in 0..options.rounds {
-        for fault in faults {
-            for (number, pair) in PAIRS.iter().enumerate() {
-                let mut stands = Vec::new();
-                for name in &names {
-                    let room = place.room(&format!("{name}-{}-{number}-{round}", fault.name()))?;
-                    stands.push(Stand::build(name, *fault, pair, room).await?);
-                }
-                measure(&mut stands, *fault, options.run, &mut outages).await?;
+    let (mut again, mut stand) = (options.again_max, 0);
+    let all = (0..options.rounds).flat_map(|_| faults);
+    for (fault, pair) in all.flat_map(|fault| PAIRS.iter().map(move |pair| (*fault, pair))) {
+        loop {
+            let mut stands = Vec::new();
+            for name in &names {
+                stand += 1;
+                let room = place.room(&format!("{name}-{stand}"))?;
+                stands.push(Stand::build(name, fault, pair, room).await?);
             }
+            let seen = measure(&mut stands, fault, options.run).await?;
+            let late = seen.iter().map(|one| one.tally.late).max().unwrap_or_default();
+            if late <= LATE_MAX || again == 0 {
+                seen.iter().for_each(|one| outages.add(one));
+                break;
+            }
+            again -= 1;
         }
     }
+    outages.note(format!("{} runs were done again", options.again_max - again));
     Ok(outages)
 }
 
 /// One fault for all stands at once.
-async fn measure(
-    stands: &mut [Stand],
-    fault: Fault,
-    time: Duration,
-    outages: &mut Outages,
-) -> Step<()> {
+async fn measure(stands: &mut [Stand], fault: Fault, time: Duration) -> Step<Vec<Seen>> {
     let mut before = Vec::new();
     for stand in &*stands {
         before.push(stand.front.retries(&stand.services).await?);
@@ -101,16 +108,16 @@ async fn measure(
             tallies.push(client.await.unwrap_or_default());
         }
     }
-    let mut tallies = tallies.into_iter();
+    let (mut tallies, mut seen) = (tallies.into_iter(), Vec::new());
     for (stand, before) in stands.iter().zip(before) {
         let after = stand.front.retries(&stand.services).await?;
         for ((service, before), after) in stand.services.iter().zip(before).zip(after) {
-            let tally = tallies.next().unwrap_or_default();
-            let retried = after.saturating_sub(before);
-            outages.add(Row { fault, voice: service.voice }, stand.name, &tally, retried);
+            let row = Row { fault, voice: service.voice };
+            let (tally, moved) = (tallies.next().unwrap_or_default(), after.saturating_sub(before));
+            seen.push(Seen { row, contender: stand.name, tally, moved });
         }
     }
-    Ok(())
+    Ok(seen)
 }
 
 /// Lets the fault befall the first node of every stand. Whatever starts a program does so in
