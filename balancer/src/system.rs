@@ -1,6 +1,9 @@
 //! System calls and their structures that no crate wraps safely: the one file with `unsafe`.
 //! It does not know what they are used for; files that touch sockets call it.
 
+use std::io;
+use std::os::fd::OwnedFd;
+
 use socket2::{SockAddr, SockAddrStorage};
 
 /// `AF_PACKET` in `<sys/socket.h>`.
@@ -23,6 +26,24 @@ pub fn link_address(interface: u32, protocol: u16) -> SockAddr {
     unsafe { *storage.view_as::<[u8; LINK_ADDRESS_BYTES]>() = bytes };
     // SAFETY: family and length are those of the sockaddr_ll that was just written.
     unsafe { SockAddr::new(storage, LINK_ADDRESS_BYTES as u32) }
+}
+
+/// `TIOCOUTQ` in `<asm-generic/ioctls.h>`, called `SIOCOUTQ` for sockets (tcp(7)).
+const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
+
+/// How many bytes of a TCP connection were sent and not yet acknowledged.
+///
+/// # Errors
+/// What the system says.
+#[allow(unsafe_code, reason = "rustix has no name for SIOCOUTQ")]
+pub fn outgoing_bytes(descriptor: &OwnedFd) -> io::Result<usize> {
+    // SAFETY: SIOCOUTQ (= TIOCOUTQ) writes one int through its argument and touches nothing else;
+    // a Getter of c_int gives it the address of one.
+    let bytes = unsafe {
+        let getter = rustix::ioctl::Getter::<{ SIOCOUTQ }, std::ffi::c_int>::new();
+        rustix::ioctl::ioctl(descriptor, getter)
+    }?;
+    usize::try_from(bytes).map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 //! - [`Cluster`] starts N nodes and a balancer in a directory of their own, gone on drop.
 //! - [`SmtpClient`] and [`Pop3Client`] speak as a client does and say what they saw.
 //! - [`ledger`] holds what senders saw against what is read afterwards.
+//! - [`network`] is a network of namespaces, for what has to do with addresses.
 //! - [`script`] plays dialogues written as `C:` and `S:` lines.
 //! - [`wait_until`] is the only place that waits for something to become true.
 
@@ -13,6 +14,7 @@ pub mod ledger;
 pub mod line;
 pub mod message;
 pub mod metrics;
+pub mod network;
 pub mod pop3_client;
 pub mod ports;
 pub mod process;

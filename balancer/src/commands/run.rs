@@ -70,6 +70,8 @@ impl Running {
         let house = House::open(config, Descriptors::raise());
         let house = house.map_err(|faults| failed(faults.join("\ncannot start: ")))?;
         let (virtual_ip, verdict) = (Keeper::start(), Verdict::default());
+        // Clients are let in by now: from here on they may be called here.
+        virtual_ip.wish(house.config().virtual_ip.as_ref());
         let board = virtual_ip.board().clone();
         let desk = StatusDesk::new(house.front().clone(), path).with(board, verdict.clone());
         let (doors, own_calls) = (desk.clone(), house.front().own_calls.clone());
@@ -78,8 +80,6 @@ impl Running {
         let counted = ConfigMetrics::new();
         let running = Self { house, desk, recorder, admin, counted, virtual_ip };
         running.announce(None);
-        // Clients are let in by now: from here on they may be called here.
-        running.virtual_ip.wish(running.house.config().virtual_ip.as_ref());
         tracing::info!(
             version = env!("CARGO_PKG_VERSION"),
             services = running.house.config().services.len(),

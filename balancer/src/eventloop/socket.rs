@@ -127,7 +127,7 @@ impl Socket {
 
     /// Octets sent and not acknowledged yet: what a reset would cut off.
     pub(crate) fn unacknowledged(&self) -> usize {
-        outgoing_bytes(&self.descriptor).unwrap_or(0)
+        crate::system::outgoing_bytes(&self.descriptor).unwrap_or(0)
     }
 
     /// Takes what there is. Never waits.
@@ -268,18 +268,3 @@ impl Drop for Socket {
         self.core.forget(self.key);
     }
 }
-
-/// `SIOCOUTQ`: rustix has no name for it.
-#[allow(unsafe_code, reason = "the one system call here that no crate of ours wraps")]
-fn outgoing_bytes(descriptor: &OwnedFd) -> io::Result<usize> {
-    // SAFETY: SIOCOUTQ (= TIOCOUTQ) writes one int through its argument and touches nothing else;
-    // a Getter of c_int gives it the address of one.
-    let bytes = unsafe {
-        let getter = rustix::ioctl::Getter::<{ SIOCOUTQ }, std::ffi::c_int>::new();
-        rustix::ioctl::ioctl(descriptor, getter)
-    }?;
-    usize::try_from(bytes).map_err(io::Error::other)
-}
-
-/// `TIOCOUTQ` in `<asm-generic/ioctls.h>`, called `SIOCOUTQ` for sockets (tcp(7)).
-const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
