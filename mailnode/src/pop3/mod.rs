@@ -53,7 +53,7 @@ async fn hear<'p>(
     session: Session<'p>,
     node: &Node,
 ) -> Result<(Session<'p>, Step), WireError> {
-    let line = match wire.line(node.limits.command_line_bytes_max).await {
+    let line = match wire.line(node.limits.command_line_bytes_max, session.is_idle()).await {
         Err(error) => return Err(tell_why(wire, error).await),
         Ok(line) => line,
     };

@@ -113,6 +113,11 @@ impl<'p> Session<'p> {
         (Self { policy, state, errors: 0, login_failures: 0 }, Reply::greeting(&policy.hostname))
     }
 
+    /// Whether no maildrop is open: cut off now, the client loses no mark it has set.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Authorization { .. })
+    }
+
     /// One line was heard.
     pub fn hear(mut self, heard: Heard<'_>) -> (Self, Step) {
         let understood = match heard {

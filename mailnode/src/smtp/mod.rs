@@ -26,7 +26,7 @@ pub async fn serve(wire: &mut Wire, origin: Origin, node: &Node) -> Result<(), W
         (session, step) = match step {
             Step::Say(reply) => {
                 say(wire, &reply).await?;
-                match wire.line(node.limits.command_line_bytes_max).await {
+                match wire.line(node.limits.command_line_bytes_max, session.is_idle()).await {
                     Err(error) => return Err(tell_why(wire, node, error).await),
                     Ok(Line::Whole(bytes)) => session.hear(Heard::Line(&bytes)),
                     Ok(Line::TooLong) => session.hear(Heard::TooLong),

@@ -107,6 +107,11 @@ impl<'p> Session<'p> {
         (Self { policy, state: State::Connected, errors: 0 }, Reply::greeting(&policy.hostname))
     }
 
+    /// Whether the client is between two transactions: cut off now, it loses nothing it has said.
+    pub fn is_idle(&self) -> bool {
+        matches!(self.state, State::Connected | State::Greeted(_))
+    }
+
     /// One line was heard.
     pub fn hear(mut self, heard: Heard<'_>) -> (Self, Step) {
         match understand(heard) {

@@ -83,7 +83,7 @@ pub struct Wire {
 }
 
 impl Wire {
-    /// Takes a connection over. When `stop` is requested, no further line is waited for.
+    /// Takes a connection over. When `stop` is requested, no idle client is waited for.
     pub fn new(stream: TcpStream, patience: Patience, stop: Stop) -> Self {
         Self { stream, received: Vec::new(), used: 0, gathered: Vec::new(), patience, stop }
     }
@@ -108,11 +108,12 @@ impl Wire {
         }
     }
 
-    /// Reads a line of at most `line_bytes_max` octets (CRLF not counted).
+    /// Reads a line of at most `line_bytes_max` octets (CRLF not counted). `idle`: the client is
+    /// between two things, so that a stop need not wait for it.
     ///
     /// # Errors
-    /// The connection is over.
-    pub async fn line(&mut self, line_bytes_max: usize) -> Result<Line, WireError> {
+    /// The connection is over, or the node is being stopped.
+    pub async fn line(&mut self, line_bytes_max: usize, idle: bool) -> Result<Line, WireError> {
         loop {
             match line::cut(self.waiting(), line_bytes_max) {
                 Cut::Line(length) => {
@@ -132,7 +133,7 @@ impl Wire {
                     let stop = self.stop.clone();
                     tokio::select! {
                         received = self.receive() => received?,
-                        () = stop.requested() => return Err(WireError::Stopping),
+                        () = stop.requested(), if idle => return Err(WireError::Stopping),
                     }
                 }
             }
