@@ -26,7 +26,7 @@ const ADVERT: Duration = Duration::from_millis(10);
 
 /// One of the two machines, with all that runs there.
 struct Half {
-    // Fields are dropped in this order: keepalived takes the address with it.
+    // Fields are dropped in this order: keepalived before what it watches.
     keepalived: Process,
     _watcher: Process,
     balancer: Process,
@@ -37,7 +37,7 @@ struct Half {
 struct Pair {
     halves: [Half; 2],
     client: Machine,
-    _greeter: Greeter,
+    greeter: Option<Greeter>,
     _node: Machine,
     _network: Network,
     _directory: TempDir,
@@ -142,7 +142,7 @@ impl Pair {
         let pair = Self {
             halves: [a, b],
             client,
-            _greeter: greeter,
+            greeter: Some(greeter),
             _node: node,
             _network: network,
             _directory: directory,
@@ -311,6 +311,31 @@ fn a_frozen_balancer_is_missed_for_less_than_half_a_second() {
     pair.halves[0].balancer.signal(Signal::CONT);
     pair.halves[0].wait_standing_by();
     assert_eq!(pair.active(), 1, "nopreempt");
+}
+
+#[test]
+fn without_a_node_somebody_still_says_try_later() {
+    let mut pair = Pair::new();
+    pair.greeter.take();
+    wait_until("neither is ready", MOMENT, || {
+        let answers = pair.halves.each_ref().map(|half| ready(&half.machine));
+        if answers.iter().all(Result::is_err) { Ok(()) } else { Err(format!("{answers:?}")) }
+    });
+    // Each lets the other one go first for a second; then one of them has the address.
+    wait_until("a client is told to come again", MOMENT, || {
+        let heard = pair.client.inside(|| {
+            let address = format!("{ADDRESS}:25").parse().expect("an address");
+            let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
+            let mut bytes = [0; 64];
+            stream.set_read_timeout(Some(MOMENT))?;
+            let length = stream.read(&mut bytes)?;
+            Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes[..length]).into_owned())
+        });
+        match heard {
+            Ok(heard) if heard.starts_with("421 ") => Ok(()),
+            heard => Err(format!("{heard:?}")),
+        }
+    });
 }
 
 #[test]

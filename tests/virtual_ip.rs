@@ -188,6 +188,30 @@ fn ipv6_too() {
 }
 
 #[test]
+fn a_door_at_the_address_itself_is_open_before_it_is_there() {
+    let site = Site::new();
+    let (one, other) = (&site.one, &site.other);
+    other.ip(&format!("address add {ADDRESS}/24 dev eth0"));
+    let config = site.yaml(Some("10.78.0.100/24"));
+    let text = std::fs::read_to_string(&config).expect("our file");
+    let doors = format!("[\"{ADDRESS}:25\"]");
+    let text = text.replace("[\"0.0.0.0:25\", \"[::]:25\"]", &doors);
+    assert!(text.contains(&doors), "{text}");
+    std::fs::write(&config, text).expect("a file");
+    let mut command = one.our_command("balancer");
+    command.args(["run", "--config"]).arg(&config);
+    let log = site.directory.path().join("balancer.log");
+    let balancer = Process::start("balancer", &mut command, &log);
+    wait_until("the other machine is seen", MOMENT, || match ready(one) {
+        Err(said) if said.contains("another machine") => Ok(()),
+        seen => Err(format!("{seen:?}")),
+    });
+    other.ip(&format!("address delete {ADDRESS}/24 dev eth0"));
+    wait_ready(one);
+    assert_eq!(site.call(ADDRESS).as_deref(), Ok("220 node ready\r\n"), "{}", balancer.log());
+}
+
+#[test]
 fn another_machines_address_is_not_taken_until_it_lets_go() {
     let site = Site::new();
     let (one, other) = (&site.one, &site.other);
