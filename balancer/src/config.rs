@@ -9,6 +9,7 @@ use std::time::Duration;
 use shared::config::{Faults, Map, Place, Value, read_file};
 use shared::logging::LogConfig;
 
+use crate::admin_door::AdminDoor;
 use crate::rate::PER_MINUTE_MAX;
 use crate::settings::{
     Health, Limits, Mode, Node, Protocol, ProxyProtocol, Service, ServiceLimits, ServiceName,
@@ -24,8 +25,8 @@ const CONNECTIONS_MAX: usize = 10_000_000;
 /// A whole settings file.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// Where `/metrics`, `/ready` and `status` are answered.
-    pub admin: SocketAddr,
+    /// Where `/metrics`, `/ready` and `status` are answered, and orders taken.
+    pub admin: AdminDoor,
     /// At least one.
     pub services: Vec<Service>,
     /// How many may be inside at once.
@@ -56,12 +57,13 @@ pub fn read(path: &Path) -> Result<Config, Faults> {
 
 /// Reads the settings out of the root of a file.
 pub fn from_map(root: &mut Map<'_>) -> Option<Config> {
-    let admin = root.required::<SocketAddr>("admin");
+    let admin = AdminDoor::read(root);
     let log = LogConfig::read(root);
     let limits = limits(root);
     let drain_timeout = root.within("drain_timeout", 30 * SECOND, Duration::ZERO..=24 * HOUR);
     let virtual_ip = root.map("virtual_ip").and_then(virtual_ip);
-    let services = services(root, admin);
+    let admin_port = admin.as_ref().and_then(|admin| admin.address.socket_address());
+    let services = services(root, admin_port);
     if services.is_empty() {
         root.fault("services", "missing; needed: at least one service");
     }

@@ -15,8 +15,9 @@ use crate::connection::Front;
 use crate::crew::Crew;
 use crate::descriptors::Descriptors;
 use crate::doors::{ClosedDoor, DoorKey, Hallway, OpenDoor};
-use crate::probe;
+use crate::farewell::Farewell;
 use crate::settings::{Limits, ServiceName};
+use crate::{probe, pulse};
 
 /// Who accepted a client may have to tell it that there is no room: so many more than fit.
 const REFUSED_AT_ONCE: usize = 64;
@@ -31,6 +32,7 @@ pub struct House {
     hallway: Hallway,
     crew: Arc<Crew>,
     doors: Vec<OpenDoor>,
+    farewell: Farewell,
     /// Nodes that were taken out of the file and may still have connections.
     leaving: Vec<Weak<Backend>>,
 }
@@ -57,13 +59,18 @@ impl House {
             guests: Stop::new(),
         };
         let crew = Crew::start(&hallway).map_err(|error| vec![format!("no threads: {error}")])?;
+        let crew = Arc::new(crew);
+        let backends = &hallway.front.backends;
+        let farewell = Farewell::new(backends, &crew);
+        tokio::spawn(pulse::watch(Arc::downgrade(backends)));
         let empty = Config { services: Vec::new(), ..config.clone() };
         let mut house = Self {
             config: empty,
             descriptors,
             hallway,
-            crew: Arc::new(crew),
+            crew,
             doors: Vec::new(),
+            farewell,
             leaving: Vec::new(),
         };
         house.refit(config)?;
@@ -74,6 +81,12 @@ impl House {
     #[must_use]
     pub fn front(&self) -> &Arc<Front> {
         &self.hallway.front
+    }
+
+    /// Who sends the connections of a node away.
+    #[must_use]
+    pub fn farewell(&self) -> &Farewell {
+        &self.farewell
     }
 
     /// The settings in force.
@@ -125,6 +138,7 @@ impl House {
         for node in change.added {
             tokio::spawn(probe::watch(node, self.front().backends.clone()));
         }
+        self.farewell.set_within(config.drain_timeout);
         self.see_off(change.removed, config.drain_timeout);
         self.config = config;
         Ok(())

@@ -9,10 +9,12 @@
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
 //! force · `probe` looks at nodes, through `socket` · `self_check` at our own doors · `virtual_ip`
-//! holds the address · `verdict` what a failed dial means · `api`,
-//! `metrics` and `outcome` what is seen · `descriptors` how many fit · `commands` the command line.
+//! holds the address · `verdict` what a failed dial means · `farewell` empties a node · `api` what
+//! an operator asks and says, through `admin_door` · `metrics`, `pulse` and `outcome` what is seen ·
+//! `descriptors` how many fit · `commands` the command line.
 
 pub mod account;
+pub mod admin_door;
 pub mod admission;
 pub mod api;
 pub mod backends;
@@ -23,11 +25,13 @@ pub mod crew;
 pub mod descriptors;
 pub mod doors;
 mod eventloop;
+pub mod farewell;
 pub mod greeting;
 pub mod house;
 pub mod metrics;
 pub mod outcome;
 pub mod probe;
+pub mod pulse;
 pub mod rate;
 mod relay;
 pub mod reload;

@@ -13,6 +13,7 @@ use metrics::{
 use crate::account::Carried;
 use crate::backends::Flip;
 use crate::outcome::{Cause, End};
+use crate::pulse::Pulse;
 use crate::settings::ServiceName;
 
 /// A counter that can also be read, for `balancer status`.
@@ -42,10 +43,22 @@ impl Tally {
     }
 }
 
+/// Milliseconds of the epoch.
+fn now_millis() -> u64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(now.as_millis()).unwrap_or(u64::MAX)
+}
+
 /// What is counted of one node in one service.
 #[derive(Debug)]
 pub struct NodeMetrics {
     up: Gauge,
+    open: Gauge,
+    weight: Gauge,
+    /// Since when it is as its judge holds it, in milliseconds of the epoch.
+    since: AtomicU64,
+    /// What it did lately.
+    pub pulse: Pulse,
     /// Connections it has now.
     pub active: Gauge,
     /// Dials that reached it.
@@ -81,6 +94,10 @@ impl NodeMetrics {
         });
         let metrics = Self {
             up: gauge!("balancer_node_up", &labels),
+            open: gauge!("balancer_node_open", &labels),
+            weight: gauge!("balancer_node_weight", &labels),
+            since: AtomicU64::new(now_millis()),
+            pulse: Pulse::default(),
             active: gauge!("balancer_node_connections", &labels),
             connects: Tally::new(counter!("balancer_node_connects_total", &labels)),
             bytes_to_node: bytes("node"),
@@ -99,6 +116,7 @@ impl NodeMetrics {
             counter.increment(0);
         }
         metrics.up.set(1.0);
+        metrics.open.set(1.0);
         metrics.active.increment(0.0);
         metrics
     }
@@ -112,6 +130,7 @@ impl NodeMetrics {
     /// Its first byte came, this long after it was reached.
     pub fn greeted(&self, took: Duration) {
         self.greeting.record(took.as_secs_f64());
+        self.pulse.greeted(took);
     }
 
     /// Bytes went through.
@@ -145,11 +164,26 @@ impl NodeMetrics {
         };
         counter.increment(1);
         self.up.set(up);
+        self.since.store(now_millis(), Ordering::Relaxed);
+    }
+
+    /// Since when it is up or down.
+    #[must_use]
+    pub fn since(&self) -> SystemTime {
+        UNIX_EPOCH + Duration::from_millis(self.since.load(Ordering::Relaxed))
+    }
+
+    /// Whether it gets new sessions, and its share of them.
+    pub fn ordered(&self, open: bool, weight: u32) {
+        self.open.set(if open { 1.0 } else { 0.0 });
+        self.weight.set(weight);
     }
 
     /// It is no longer in the file. No series can be taken back; NaN triggers no alert.
     pub fn removed(&self) {
-        self.up.set(f64::NAN);
+        for gauge in [&self.up, &self.open, &self.weight] {
+            gauge.set(f64::NAN);
+        }
     }
 }
 
@@ -291,6 +325,11 @@ pub fn describe() {
 }
 
 fn describe_nodes() {
+    describe_gauge!(
+        "balancer_node_open",
+        "1 when the node gets new sessions, 0 when an operator keeps them away (drain, maintenance)."
+    );
+    describe_gauge!("balancer_node_weight", "The node's share, as the file or an operator says.");
     describe_gauge!("balancer_node_up", "1 when the node is held for alive, 0 when for dead.");
     describe_gauge!(
         "balancer_node_connections",

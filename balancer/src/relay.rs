@@ -25,6 +25,8 @@ const STREAK: u8 = 2;
 const HALF_CLOSED_IDLE_MAX: Duration = Duration::from_secs(300);
 /// Connections that live longer are watched: their node may vanish without a word.
 const SHORT: Duration = Duration::from_secs(2);
+/// Who carried nothing for so long is disturbed least when its node wants fewer connections.
+const QUIET: Duration = Duration::from_millis(500);
 /// How long a reset waits for what was sent before it to arrive, and how often it looks.
 const DELIVERY_MAX: Duration = Duration::from_secs(5);
 const DELIVERY_LOOK: Duration = Duration::from_millis(5);
@@ -158,7 +160,7 @@ impl<'c> Relay<'c> {
                     Turn::Again => core.again(),
                     Turn::Wait => {}
                 }
-                if node.leave.is_requested() {
+                if node.sends_away(|| core.now() >= last_byte.after(QUIET)) {
                     return End::Drain;
                 }
                 let deadline = self.deadline(last_byte, idle);

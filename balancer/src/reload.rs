@@ -99,8 +99,19 @@ impl Watch {
 pub struct Reading {
     /// The settings, or every fault of them.
     pub config: Result<Config, Faults>,
-    /// Whether somebody asked for it (SIGHUP).
+    /// Whether somebody asked for it (SIGHUP, or the admin port).
     pub asked_for: bool,
+}
+
+/// Asks for the file to be read now, changed or not.
+#[derive(Debug, Clone)]
+pub struct Bell(Arc<AtomicBool>);
+
+impl Bell {
+    /// Asks.
+    pub fn ring(&self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 /// A file that is being watched.
@@ -127,9 +138,10 @@ impl Watched {
         Ok(Self { readings, asked })
     }
 
-    /// The file is to be read now, changed or not.
-    pub fn ask(&self) {
-        self.asked.store(true, Ordering::Release);
+    /// What asks for the file to be read now, changed or not.
+    #[must_use]
+    pub fn bell(&self) -> Bell {
+        Bell(self.asked.clone())
     }
 
     /// The next reading of the file.

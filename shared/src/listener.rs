@@ -129,7 +129,8 @@ impl ConnectionLimit {
         self.0.clone().try_acquire_owned().ok().map(|permit| ConnectionPermit(Some(permit)))
     }
 
-    async fn permit(&self) -> ConnectionPermit {
+    /// A permit as soon as there is one.
+    pub(crate) async fn permit(&self) -> ConnectionPermit {
         // The semaphore is never closed, so there is always a permit to come.
         ConnectionPermit(self.0.clone().acquire_owned().await.ok())
     }

@@ -32,6 +32,8 @@ pub struct Backend {
     pub leave: Stop,
     active: AtomicUsize,
     max: AtomicUsize,
+    /// So many of its connections may end now, each when it is quiet; `usize::MAX`: all at once.
+    to_leave: AtomicUsize,
     judge: Mutex<Judge>,
     last_failure: Mutex<Option<String>>,
 }
@@ -50,6 +52,7 @@ impl Backend {
             leave: Stop::new(),
             active: AtomicUsize::new(0),
             max: AtomicUsize::new(usize::MAX),
+            to_leave: AtomicUsize::new(0),
             judge: Mutex::new(Judge::trusting()),
             last_failure: Mutex::default(),
         }
@@ -70,6 +73,27 @@ impl Backend {
     /// It may have so many from now on; those that it has go on.
     pub(super) fn set_max(&self, max: Option<usize>) {
         self.max.store(max.unwrap_or(usize::MAX), Ordering::Relaxed);
+    }
+
+    /// Whether the connection that asks has to end now. `is_quiet` says whether it would disturb
+    /// little. Each yes counts.
+    pub fn sends_away(&self, is_quiet: impl FnOnce() -> bool) -> bool {
+        match self.to_leave.load(Ordering::Relaxed) {
+            0 => self.leave.is_requested(),
+            usize::MAX => true,
+            _ => self.leave.is_requested() || (is_quiet() && self.takes_leave()),
+        }
+    }
+
+    fn takes_leave(&self) -> bool {
+        let less = |left: usize| left.checked_sub(1);
+        self.to_leave.fetch_update(Ordering::Relaxed, Ordering::Relaxed, less).is_ok()
+    }
+
+    /// So many of its connections are to end soon, in place of what was asked before;
+    /// `usize::MAX`: all, quiet or not. They notice when they are looked at.
+    pub fn ask_to_leave(&self, connections: usize) {
+        self.to_leave.store(connections, Ordering::Relaxed);
     }
 
     /// Whether its judge holds it for alive.

@@ -4,16 +4,19 @@
 
 mod backend;
 mod health;
+mod orders;
 mod pick;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::SystemTime;
 
 use arc_swap::ArcSwap;
 
 pub use backend::{Backend, Lease, Tried};
 pub use health::{Flip, Judge, Thresholds};
+pub use orders::{Duty, Order, Orders, Said, Unknown};
 pub use pick::{Candidate, Picker};
 
 use crate::metrics::ServiceMetrics;
@@ -61,6 +64,12 @@ impl Service {
         self.picker.candidates()
     }
 
+    /// How a node is chosen now: what an operator said, or else the file.
+    #[must_use]
+    pub fn mode(&self) -> settings::Mode {
+        self.picker.mode()
+    }
+
     fn thresholds(&self) -> Thresholds {
         let health = &self.settings.health;
         Thresholds { rise: health.rise, fall: health.fall }
@@ -70,12 +79,11 @@ impl Service {
         self.candidates().iter().any(|candidate| Arc::ptr_eq(&candidate.backend, backend))
     }
 
-    /// The same service with the nodes as they are now.
-    fn looked_at_again(&self) -> Arc<Self> {
-        let looked_at = |one: &Candidate| Candidate { up: one.backend.is_up(), ..one.clone() };
-        let candidates = self.candidates().iter().map(looked_at).collect();
-        let picker = Picker::new(self.picker.mode(), candidates, self.picker.turn());
+    /// The same service with the nodes as they are now, and as an operator wants them.
+    fn looked_at_again(&self, orders: &Orders) -> Arc<Self> {
         let (settings, metrics) = (self.settings.clone(), self.metrics.clone());
+        let backends = self.candidates().iter().map(|one| one.backend.clone());
+        let picker = picker(&settings, backends.collect(), orders, Some(self));
         Arc::new(Self { settings, metrics, picker })
     }
 }
@@ -85,6 +93,8 @@ impl Service {
 pub struct Picture {
     /// In the order of the file.
     pub services: Vec<Arc<Service>>,
+    /// What an operator has said at run time.
+    pub orders: Arc<Orders>,
 }
 
 impl Picture {
@@ -131,20 +141,19 @@ impl Backends {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.picture.load_full();
         let mut change = Change::default();
+        let orders = Arc::new(old.orders.settled(services.iter()));
         let services = services.into_iter().map(|settings| {
             let before = old.service(&settings.name);
-            let candidates = candidates(&settings, before, &mut change.added);
+            let backends = backends(&settings, before, &mut change.added);
             let metrics = before.map(|service| service.metrics.clone());
             let metrics = metrics.unwrap_or_else(|| Arc::new(ServiceMetrics::new(&settings.name)));
-            let turn = before.filter(|service| service.picker.mode() == settings.mode);
-            let turn = turn.map_or_else(|| first_turn(&settings), |service| service.picker.turn());
-            let picker = Picker::new(settings.mode, candidates, turn);
+            let picker = picker(&settings, backends, &orders, before.map(|service| &**service));
             for candidate in picker.candidates() {
                 candidate.backend.set_max(settings.limits.connections_per_node_max);
             }
             Arc::new(Service { settings: Arc::new(settings), metrics, picker })
         });
-        let picture = Picture { services: services.collect() };
+        let picture = Picture { services: services.collect(), orders: orders.clone() };
         for service in &old.services {
             let kept = picture.service(&service.settings.name);
             let gone = service.candidates().iter().map(|candidate| &candidate.backend);
@@ -167,42 +176,79 @@ impl Backends {
         Some(flip)
     }
 
+    /// An operator says something, for new sessions from now on.
+    ///
+    /// # Errors
+    /// It is of a node or service that is not there.
+    pub fn order(&self, order: Order, since: SystemTime, by: Arc<str>) -> Result<(), Unknown> {
+        let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
+        let old = self.picture.load_full();
+        let settings = old.services.iter().map(|service| &*service.settings);
+        let orders = Arc::new(old.orders.with(order, (since, by), settings)?);
+        let services = old.services.iter().map(|service| service.looked_at_again(&orders));
+        self.picture
+            .store(Arc::new(Picture { services: services.collect(), orders: orders.clone() }));
+        Ok(())
+    }
+
     /// A new picture in which this service's nodes are as their judges hold them now.
     fn look_again(&self, name: &ServiceName) {
         let _replacing = self.replacing.lock().unwrap_or_else(PoisonError::into_inner);
         let old = self.picture.load_full();
+        let orders = old.orders.clone();
         let services = old.services.iter().map(|service| {
-            if service.settings.name == *name { service.looked_at_again() } else { service.clone() }
+            let is_it = service.settings.name == *name;
+            if is_it { service.looked_at_again(&orders) } else { service.clone() }
         });
-        self.picture.store(Arc::new(Picture { services: services.collect() }));
+        self.picture
+            .store(Arc::new(Picture { services: services.collect(), orders: orders.clone() }));
     }
 }
 
 /// Round robin begins with the first node; the least connected of equals is the one *after* the
 /// last, so that too begins with the first.
-fn first_turn(settings: &settings::Service) -> usize {
-    match settings.mode {
-        settings::Mode::LeastConnections => settings.nodes.len().saturating_sub(1),
+fn first_turn(mode: settings::Mode, nodes: usize) -> usize {
+    match mode {
+        settings::Mode::LeastConnections => nodes.saturating_sub(1),
         settings::Mode::RoundRobin | settings::Mode::Failover => 0,
     }
 }
 
-fn candidates(
+/// The nodes of a service in the order of the file; those that were there before are the same.
+fn backends(
     settings: &settings::Service,
     before: Option<&Arc<Service>>,
     added: &mut Vec<Arc<Backend>>,
-) -> Vec<Candidate> {
-    let candidates = settings.nodes.iter().map(|node| {
+) -> Vec<Arc<Backend>> {
+    let backends = settings.nodes.iter().map(|node| {
         let old = before.map_or(&[][..], |service| service.candidates()).iter();
         let mut old = old.map(|candidate| &candidate.backend);
         let kept = old.find(|old| old.name == node.name && old.address == node.address);
-        let backend = kept.cloned().unwrap_or_else(|| {
+        kept.cloned().unwrap_or_else(|| {
             let (service, name) = (settings.name.clone(), node.name.clone());
             let backend = Arc::new(Backend::new(service, name, node.address));
             added.push(backend.clone());
             backend
-        });
-        Candidate { weight: node.weight, up: backend.is_up(), backend }
+        })
     });
-    candidates.collect()
+    backends.collect()
+}
+
+/// Chooses among these nodes as the file and the operator say; `before` is who did until now.
+fn picker(
+    settings: &settings::Service,
+    backends: Vec<Arc<Backend>>,
+    orders: &Orders,
+    before: Option<&Service>,
+) -> Picker {
+    let mode = orders.mode(&settings.name).map_or(settings.mode, |said| said.what);
+    let candidates = settings.nodes.iter().zip(backends).map(|(node, backend)| {
+        let weight = orders.weight(&node.name).map_or(node.weight, |said| said.what);
+        let open = orders.opens(settings, &node.name);
+        backend.metrics.ordered(open, weight);
+        Candidate { weight, up: backend.is_up(), open, backend }
+    });
+    let turn = before.filter(|service| service.mode() == mode).map(|service| service.picker.turn());
+    let turn = turn.unwrap_or_else(|| first_turn(mode, settings.nodes.len()));
+    Picker::new(mode, candidates.collect(), turn)
 }

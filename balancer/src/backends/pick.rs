@@ -17,6 +17,8 @@ pub struct Candidate {
     pub weight: u32,
     /// Whether it was alive when this picture was taken.
     pub up: bool,
+    /// Whether it gets new sessions: an operator may have said no.
+    pub open: bool,
 }
 
 /// Chooses among the candidates of one picture.
@@ -50,10 +52,11 @@ impl Picker {
         &self.candidates
     }
 
-    /// How many have not been tried.
+    /// How many that may be used have not been tried.
     #[must_use]
     pub fn untried(&self, tried: &Tried) -> usize {
-        self.candidates.iter().filter(|candidate| !tried.has(&candidate.backend)).count()
+        let left = |one: &&Candidate| one.open && !tried.has(&one.backend);
+        self.candidates.iter().filter(left).count()
     }
 
     pub(super) fn mode(&self) -> Mode {
@@ -66,11 +69,13 @@ impl Picker {
 
     /// A place at a node that has not been tried. Where none of the living is left, those held for
     /// dead are tried too: better one look too many than a client sent away while a node lives.
+    /// Those that an operator keeps back are not.
     pub(super) fn pick(&self, tried: &Tried) -> Option<Lease> {
-        let lives = |candidate: &Candidate| candidate.up && !tried.has(&candidate.backend);
         // Full nodes show that others live: the dead need not be looked at for want of them.
         let any_full = self.has_full(tried);
-        let may_live = |candidate: &Candidate| !any_full && !tried.has(&candidate.backend);
+        let may_be = |one: &Candidate| one.open && !tried.has(&one.backend);
+        let lives = |one: &Candidate| one.up && may_be(one);
+        let may_live = |one: &Candidate| !any_full && may_be(one);
         match self.mode {
             Mode::RoundRobin => self.next_in_order(tried).or_else(|| self.next_in_turn(may_live)),
             Mode::LeastConnections => {
@@ -82,8 +87,8 @@ impl Picker {
 
     /// Whether one of the living that were not tried has no room.
     pub(super) fn has_full(&self, tried: &Tried) -> bool {
-        let full = |one: &Candidate| one.up && one.backend.is_full() && !tried.has(&one.backend);
-        self.candidates.iter().any(full)
+        let mut may_be = self.candidates.iter().filter(|one| one.up && one.open);
+        may_be.any(|one| one.backend.is_full() && !tried.has(&one.backend))
     }
 
     fn first(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
@@ -153,7 +158,7 @@ fn scaled(count: usize, other_weight: u32) -> u128 {
 /// Smooth weighted order: each turn everybody gains its weight, the richest is next and pays the
 /// sum. Weights 3 and 1 give a a b a, not a a a b.
 fn smooth_order(candidates: &[Candidate]) -> Vec<usize> {
-    let up: Vec<_> = candidates.iter().enumerate().filter(|(_, one)| one.up).collect();
+    let up: Vec<_> = candidates.iter().enumerate().filter(|(_, one)| one.up && one.open).collect();
     let common = up.iter().fold(0, |common, (_, one)| divisor(common, one.weight)).max(1);
     let shares: Vec<_> =
         up.iter().map(|(place, one)| (*place, i64::from(one.weight / common))).collect();

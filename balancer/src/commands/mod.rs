@@ -1,17 +1,26 @@
-//! The command line: `run`, `check`, `status`, `completions`, a file for each.
+//! The command line: `run`, `check`, `status`, orders to a running balancer, `completions`.
 //! It does not know what a connection is. `main` calls it.
 
+mod ask;
 mod check;
+mod drain;
 mod run;
+mod save;
 mod status;
+mod tell;
 
 use std::io::Write as _;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser, Subcommand};
-use shared::config::Faults;
+use shared::config::{Faults, Value as _};
+
+use crate::backends::Duty;
+use crate::settings::Mode;
+use ask::Where;
+use tell::Wish;
 
 /// Spreads TCP connections over mail nodes, and moves them away from a dead one at once.
 #[derive(Debug, Parser)]
@@ -37,12 +46,8 @@ enum Command {
     },
     /// Asks a running balancer how it and its nodes are.
     Status {
-        /// Its settings file, for the address of its admin port.
-        #[arg(long, value_name = "FILE", required_unless_present = "admin")]
-        config: Option<PathBuf>,
-        /// The address of its admin port.
-        #[arg(long, value_name = "ADDRESS:PORT", conflicts_with = "config")]
-        admin: Option<SocketAddr>,
+        #[command(flatten)]
+        place: Where,
         /// As JSON.
         #[arg(long)]
         json: bool,
@@ -50,11 +55,86 @@ enum Command {
         #[arg(long)]
         watch: bool,
     },
+    /// Keeps new sessions away from a node; those it has go on.
+    Drain {
+        /// Its name; it is meant in every service.
+        node: String,
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Keeps new sessions away from a node and sends those it has away, within `drain_timeout`.
+    Maintenance {
+        /// Its name; it is meant in every service.
+        node: String,
+        #[command(flatten)]
+        place: Where,
+        #[command(flatten)]
+        wait: Wait,
+    },
+    /// Lets a node have sessions again.
+    Ready {
+        /// Its name.
+        node: String,
+        #[command(flatten)]
+        place: Where,
+    },
+    /// Gives a node another share, until somebody says otherwise.
+    Weight {
+        /// Its name; it is meant in every service.
+        node: String,
+        /// 1 to 256, or the word file: as the file says.
+        #[arg(value_parser = tell::weight_of)]
+        weight: Wish<u32>,
+        #[command(flatten)]
+        place: Where,
+        /// Writes it into the file as well; everything else there stays as it is.
+        #[arg(long, requires = "config")]
+        save: bool,
+    },
+    /// Lets a service choose in another way, until somebody says otherwise.
+    Mode {
+        /// Its name.
+        service: String,
+        /// least-connections, round-robin, failover, or the word file: as the file says.
+        #[arg(value_parser = tell::mode_of)]
+        mode: Wish<Mode>,
+        #[command(flatten)]
+        place: Where,
+        /// Writes it into the file as well; everything else there stays as it is.
+        #[arg(long, requires = "config")]
+        save: bool,
+    },
     /// Writes the completions of a shell to standard output.
     Completions {
         /// The shell.
         shell: clap_complete::Shell,
     },
+}
+
+/// Whether to stay until a node is empty.
+#[derive(Debug, clap::Args)]
+struct Wait {
+    /// Waits until it has no session left, and shows how many are.
+    #[arg(long)]
+    wait: bool,
+    /// No longer than this, such as 10m (exit code 1 if sessions are left then).
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = time)]
+    timeout: Option<Duration>,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    Duration::parse(text).ok_or_else(|| format!("allowed: {}", Duration::ALLOWED))
+}
+
+/// A name as it may stand in a path.
+fn name(text: &str) -> Result<&str, CommandError> {
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
+    if !text.is_empty() && text.bytes().all(fits) {
+        return Ok(text);
+    }
+    Err(CommandError::Failed(format!("`{text}` is no name; allowed: letters, digits and - _ .")))
 }
 
 /// Why a command could not do what it was asked.
@@ -94,9 +174,14 @@ pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Run { config } => run::run(config),
         Command::Check { config } => check::check(&config),
-        Command::Status { config, admin, json, watch } => {
-            status::status(config.as_deref(), admin, json, watch)
+        Command::Status { place, json, watch } => status::status(&place, json, watch),
+        Command::Drain { node, place, wait } => keep_away(&place, &node, Duty::Drain, &wait),
+        Command::Maintenance { node, place, wait } => {
+            keep_away(&place, &node, Duty::Maintenance, &wait)
         }
+        Command::Ready { node, place } => drain::say(&place, &node, Duty::Ready),
+        Command::Weight { node, weight, place, save } => tell::weight(&place, &node, weight, save),
+        Command::Mode { service, mode, place, save } => tell::mode(&place, &service, mode, save),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut CommandLine::command(), "balancer", &mut script);
@@ -109,6 +194,14 @@ pub fn main() -> ExitCode {
             eprintln!("{error}");
             error.exit_code()
         }
+    }
+}
+
+fn keep_away(place: &Where, node: &str, duty: Duty, wait: &Wait) -> Result<(), CommandError> {
+    if wait.wait {
+        drain::say_and_wait(place, node, duty, wait.timeout)
+    } else {
+        drain::say(place, node, duty)
     }
 }
 

@@ -6,20 +6,20 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Instant;
 
-use shared::admin;
-use shared::listener::Listener;
+use shared::admin::{self, Door};
 use shared::logging;
 use shared::metrics::Recorder;
 use shared::shutdown::{Stop, TerminateSignals};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 
 use super::CommandError;
+use crate::admin_door::AdminAddress;
 use crate::api::StatusDesk;
 use crate::config::{self, Config};
 use crate::descriptors::Descriptors;
 use crate::house::House;
 use crate::metrics::{self, ConfigMetrics};
-use crate::reload::{Reading, Watched};
+use crate::reload::{Bell, Reading, Watched};
 use crate::self_check::{self, Verdict};
 use crate::settings::VirtualIp;
 use crate::virtual_ip::{Keeper, rights};
@@ -37,7 +37,7 @@ pub(super) fn run(path: PathBuf) -> Result<(), CommandError> {
     runtime.map_err(failed)?.block_on(async {
         let mut signals = TerminateSignals::listen();
         let mut hangup = signal(SignalKind::hangup()).map_err(failed)?;
-        let running = Running::start(config, &path)?;
+        let running = Running::start(config, &path, watched.bell())?;
         running.serve(watched, &mut signals, &mut hangup).await;
         Ok(())
     })
@@ -48,25 +48,25 @@ struct Running {
     house: House,
     desk: StatusDesk,
     recorder: Recorder,
-    admin: AdminDoor,
+    admin: OpenAdmin,
     counted: ConfigMetrics,
     virtual_ip: Keeper,
 }
 
 /// The admin port that is open.
-struct AdminDoor {
-    asked: SocketAddr,
+struct OpenAdmin {
+    asked: AdminAddress,
     stop: Stop,
 }
 
 impl Running {
-    fn start(config: Config, path: &Path) -> Result<Self, CommandError> {
+    fn start(config: Config, path: &Path, reload: Bell) -> Result<Self, CommandError> {
         let failed = |error: String| CommandError::Failed(format!("cannot start: {error}"));
         let recorder = Recorder::install().map_err(|error| failed(error.to_string()))?;
         metrics::describe();
         may_have(config.virtual_ip.as_ref()).map_err(failed)?;
-        let asked = config.admin;
-        let admin = bind_admin(asked).map_err(failed)?;
+        let asked = config.admin.clone();
+        let admin = asked.address.bind().map_err(failed)?;
         let house = House::open(config, Descriptors::raise());
         let house = house.map_err(|faults| failed(faults.join("\ncannot start: ")))?;
         let (virtual_ip, verdict) = (Keeper::start(), Verdict::default());
@@ -74,9 +74,11 @@ impl Running {
         virtual_ip.wish(house.config().virtual_ip.as_ref());
         let board = virtual_ip.board().clone();
         let desk = StatusDesk::new(house.front().clone(), path).with(board, verdict.clone());
+        let desk = desk.with_hands(house.farewell().clone(), Some(reload));
         let (doors, own_calls) = (desk.clone(), house.front().own_calls.clone());
         tokio::spawn(self_check::watch(move || doors.doors(), own_calls, verdict));
-        let admin = open_admin(admin, asked, &recorder, &desk);
+        desk.guarded_by(asked.token);
+        let admin = open_admin(admin, asked.address, &recorder, &desk);
         let counted = ConfigMetrics::new();
         let running = Self { house, desk, recorder, admin, counted, virtual_ip };
         running.announce(None);
@@ -110,7 +112,7 @@ impl Running {
         let signal = loop {
             tokio::select! {
                 signal = signals.next() => break signal,
-                _ = hangup.recv() => watched.ask(),
+                _ = hangup.recv() => watched.bell().ring(),
                 reading = watched.reading() => self.hear(reading),
             }
         };
@@ -152,8 +154,8 @@ impl Running {
     fn refit(&mut self, config: Config) -> Result<(), Vec<String>> {
         let began = Instant::now();
         let before = self.addresses();
-        let asked = config.admin;
-        let admin = (asked != self.admin.asked).then(|| bind_admin(asked)).transpose();
+        let asked = config.admin.clone();
+        let admin = (asked.address != self.admin.asked).then(|| asked.address.bind()).transpose();
         let admin = admin.map_err(|fault| vec![fault])?;
         if config.log != self.house.config().log {
             tracing::warn!("a change of `log` is in force after a restart");
@@ -161,8 +163,9 @@ impl Running {
         may_have(config.virtual_ip.as_ref()).map_err(|fault| vec![fault])?;
         self.house.refit(config)?;
         self.virtual_ip.wish(self.house.config().virtual_ip.as_ref());
-        if let Some(listener) = admin {
-            let new = open_admin(listener, asked, &self.recorder, &self.desk);
+        self.desk.guarded_by(asked.token);
+        if let Some(door) = admin {
+            let new = open_admin(door, asked.address, &self.recorder, &self.desk);
             std::mem::replace(&mut self.admin, new).stop.request();
         }
         self.announce(Some(&before));
@@ -202,19 +205,15 @@ fn may_have(virtual_ip: Option<&VirtualIp>) -> Result<(), String> {
     virtual_ip.map_or(Ok(()), |_| rights::check())
 }
 
-fn bind_admin(address: SocketAddr) -> Result<Listener, String> {
-    admin::bind(address).map_err(|error| format!("cannot listen at {address} (admin): {error}"))
-}
-
 fn open_admin(
-    listener: Listener,
-    asked: SocketAddr,
+    door: Door,
+    asked: AdminAddress,
     recorder: &Recorder,
     desk: &StatusDesk,
-) -> AdminDoor {
-    tracing::info!(what = "admin", address = %listener.local_address(), "listening");
+) -> OpenAdmin {
+    tracing::info!(what = "admin", address = door.address(), "listening");
     let stop = Stop::new();
     let desk = Arc::new(desk.clone());
-    tokio::spawn(admin::serve(listener, recorder.clone(), desk, stop.clone()));
-    AdminDoor { asked, stop }
+    tokio::spawn(admin::serve(door, recorder.clone(), desk, stop.clone()));
+    OpenAdmin { asked, stop }
 }

@@ -2,59 +2,37 @@
 //! It does not know how the answer came to be (`api` does).
 
 use std::fmt::Write as _;
-use std::net::SocketAddr;
-use std::path::Path;
-use std::time::Duration;
+use std::io::IsTerminal as _;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper::body::Bytes;
-use hyper::{Request, StatusCode};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
-
+use super::ask::{Balancer, Where, read};
 use super::{CommandError, print};
-use crate::api::{STATUS_PATH, Status};
-use crate::config;
+use crate::api::{NodeStatus, OrderStatus, STATUS_PATH, ServiceStatus, Status};
 
-/// A balancer that does not answer for so long does not answer.
-const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
-/// A longer answer is not one of ours.
-const ANSWER_BYTES_MAX: usize = 16 * 1024 * 1024;
 const WATCH_INTERVAL: Duration = Duration::from_secs(1);
 /// Clears a terminal and goes to its top.
 const CLEAR: &str = "\x1b[2J\x1b[H";
+/// The table's first line.
+const HEADER: [&str; 11] =
+    ["NODE", "ADDRESS", "STATE", "FOR", "NOW", "NEW/S", "P50", "P99", "WEIGHT", "FAILED", "WHY"];
 
 /// Shows the status once, or again and again.
 ///
 /// # Errors
 /// Bad settings, or no answer.
-pub(super) fn status(
-    path: Option<&Path>,
-    admin: Option<SocketAddr>,
-    json: bool,
-    watch: bool,
-) -> Result<(), CommandError> {
-    let address = match (admin, path) {
-        (Some(address), _) => address,
-        (None, Some(path)) => config::read(path)?.admin,
-        (None, None) => return Err(CommandError::Failed("needed: --config or --admin".to_owned())),
-    };
-    if address.port() == 0 {
-        let remedy = "the file's admin port is any free one; take --admin with the one in its log";
-        return Err(CommandError::Failed(remedy.to_owned()));
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let runtime = runtime.map_err(|error| CommandError::Failed(error.to_string()))?;
+pub(super) fn status(place: &Where, json: bool, watch: bool) -> Result<(), CommandError> {
+    let balancer = Balancer::find(place)?;
+    let clear = watch && !json && std::io::stdout().is_terminal();
     loop {
-        let answer = runtime.block_on(async {
-            let answer = tokio::time::timeout(ANSWER_TIMEOUT, ask(address)).await;
-            answer.unwrap_or_else(|_| Err("no answer within 5 s".into()))
-        });
-        let answer = answer.map_err(|error| {
-            CommandError::Failed(format!("the balancer at {address} cannot be asked: {error}"))
-        })?;
-        let shown = if json { answer } else { table(&read(&answer)?) };
-        let clear = if watch && !json { CLEAR } else { "" };
+        let answer = balancer.get(STATUS_PATH);
+        let shown = match answer {
+            Ok(answer) if json => answer,
+            Ok(answer) => table(&read(&answer)?, now()),
+            // Who watches wants to see it come back.
+            Err(error) if clear => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        let clear = if clear { CLEAR } else { "" };
         let read = print(&format!("{clear}{}\n", shown.trim_end()))?;
         if !watch || !read {
             return Ok(());
@@ -63,36 +41,12 @@ pub(super) fn status(
     }
 }
 
-async fn ask(address: SocketAddr) -> Result<String, Box<dyn std::error::Error>> {
-    let stream = TcpStream::connect(address).await?;
-    let (mut sender, connection) =
-        hyper::client::conn::http1::handshake(TokioIo::new(stream)).await?;
-    let request = Request::get(STATUS_PATH).header("Host", address.to_string());
-    let request = request.body(Empty::<Bytes>::new())?;
-    let exchange = async {
-        let response = sender.send_request(request).await?;
-        let status = response.status();
-        let body = Limited::new(response.into_body(), ANSWER_BYTES_MAX).collect().await;
-        let body = body.map_err(|error| error.to_string())?.to_bytes();
-        let body = String::from_utf8(body.to_vec())?;
-        match status {
-            StatusCode::OK => Ok(body),
-            _ => Err(format!("it says {status}: {}", body.trim_end()).into()),
-        }
-    };
-    tokio::select! {
-        answer = exchange => answer,
-        Err(error) = connection => Err(error.into()),
-    }
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
 
-fn read(json: &str) -> Result<Status, CommandError> {
-    let foreign = |error| CommandError::Failed(format!("this is no answer of a balancer: {error}"));
-    serde_json::from_str(json).map_err(foreign)
-}
-
-/// The status for people.
-fn table(status: &Status) -> String {
+/// The status for people, as it is at second `now` of the epoch.
+fn table(status: &Status, now: u64) -> String {
     let mut text = format!(
         "balancer {}: {} of {} connections{}\nsettings: {}, {}\n",
         status.version,
@@ -115,39 +69,82 @@ fn table(status: &Status) -> String {
         );
     }
     for service in &status.services {
-        let listen: Vec<_> = service.listen.iter().map(ToString::to_string).collect();
-        let _ = writeln!(
-            text,
-            "\n{} ({}, {}) at {}: {} connections so far, {} moved on, {} without a node",
-            service.name,
-            service.protocol,
-            service.mode,
-            listen.join(" "),
-            service.connections_total,
-            service.retries_total,
-            service.no_node_total,
-        );
-        let header = ["NODE", "ADDRESS", "WEIGHT", "STATE", "NOW", "CONNECTS", "FAILURES"];
-        let mut rows = vec![header.map(str::to_owned)];
-        rows.extend(service.nodes.iter().map(|node| {
-            [
-                node.name.clone(),
-                node.address.to_string(),
-                node.weight.to_string(),
-                node.state.clone(),
-                node.connections.to_string(),
-                node.connects_total.to_string(),
-                node.failures_total.to_string(),
-            ]
-        }));
+        text += &head(service, now);
+        let mut rows = vec![HEADER.map(str::to_owned)];
+        rows.extend(service.nodes.iter().map(|node| row(node, now)));
         text += &columns(&rows);
-        for node in &service.nodes {
-            if let Some(failure) = &node.last_failure {
-                let _ = writeln!(text, "  {}: last failure: {failure}", node.name);
-            }
-        }
     }
     text
+}
+
+fn head(service: &ServiceStatus, now: u64) -> String {
+    let listen: Vec<_> = service.listen.iter().map(ToString::to_string).collect();
+    format!(
+        "\n{} ({}, {}{}) at {}: {} connections so far, {} moved on, {} without a node\n",
+        service.name,
+        service.protocol,
+        service.mode,
+        service.mode_order.as_ref().map(|order| said(order, now)).unwrap_or_default(),
+        listen.join(" "),
+        service.connections_total,
+        service.retries_total,
+        service.no_node_total,
+    )
+}
+
+fn row(node: &NodeStatus, now: u64) -> [String; HEADER.len()] {
+    let since = node.duty_order.as_ref().map_or(node.state_since, |order| order.since);
+    let millis =
+        |time: Option<f64>| time.map_or_else(|| "-".to_owned(), |time| format!("{time:.1}ms"));
+    let mark = if node.weight_order.is_some() { "*" } else { "" };
+    [
+        node.name.clone(),
+        node.address.to_string(),
+        node.word().to_owned(),
+        ago(now.saturating_sub(since)),
+        node.connections.to_string(),
+        format!("{:.1}", node.connects_per_second),
+        millis(node.greeting_p50_ms),
+        millis(node.greeting_p99_ms),
+        format!("{}{mark}", node.weight),
+        node.failures_total.to_string(),
+        why(node, now),
+    ]
+}
+
+/// Why it is as it is; nothing where all is well.
+fn why(node: &NodeStatus, now: u64) -> String {
+    let mut reasons = Vec::new();
+    if let Some(order) = &node.duty_order {
+        reasons.push(format!("said by {}", order.by));
+        if node.open {
+            reasons.push("used all the same: nobody else is ready".to_owned());
+        }
+        if node.state == "down" {
+            reasons.push("down".to_owned());
+        }
+    }
+    if node.state == "down" || node.failures_total > 0 {
+        reasons.extend(node.last_failure.iter().map(|failure| format!("last failure: {failure}")));
+    }
+    if let Some(order) = &node.weight_order {
+        reasons.push(format!("*weight{}", said(order, now)));
+    }
+    reasons.join("; ")
+}
+
+fn said(order: &OrderStatus, now: u64) -> String {
+    format!(", said by {} {} ago", order.by, ago(now.saturating_sub(order.since)))
+}
+
+/// A time in the unit that suits it.
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..120 => format!("{seconds}s"),
+        120..7200 => format!("{}m", seconds / 60),
+        7200..172_800 => format!("{}h", seconds / 3600),
+        _ => format!("{}d", seconds / 86_400),
+    }
 }
 
 fn columns<const N: usize>(rows: &[[String; N]]) -> String {

@@ -200,6 +200,9 @@ impl<'a> Map<'a> {
             return refuse(format!("`\"{text}\"` is quoted, so it is text; allowed: {allowed}"));
         }
         let value = T::parse(&expanded.text);
+        if value.is_none() && T::SECRET {
+            return refuse(format!("what stands here is not allowed; allowed: {allowed}"));
+        }
         if value.is_none() {
             return refuse(format!("`{}` is not allowed; allowed: {allowed}", expanded.text));
         }

@@ -4,6 +4,7 @@
 //! Reading is done by taking keys out of a [`Map`]. Take *every* key of a map before the first
 //! `?`: what has not been taken when the map is dropped is reported as an unknown key.
 
+mod edit;
 mod expand;
 mod fault;
 mod map;
@@ -17,6 +18,7 @@ mod value;
 use std::io::Read;
 use std::path::Path;
 
+pub use edit::Edit;
 pub use fault::{Fault, Faults, Place};
 pub use map::Map;
 pub use value::Value;

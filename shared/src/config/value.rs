@@ -15,6 +15,8 @@ pub trait Value: Sized {
     const ALLOWED: &'static str;
     /// Whether a quoted value may be one; a quoted `"5"` is text and so no number.
     const QUOTED: bool = true;
+    /// Whether a value must not be repeated in a message.
+    const SECRET: bool = false;
 
     /// The value, or `None` where the text is not one.
     fn parse(text: &str) -> Option<Self>;
