@@ -1,137 +1,15 @@
 //! Does the program do what its command line, its file and its signals say?
 //! It does not know what is inside: it starts the binary and asks it from outside.
 
+mod program;
+
 use std::fs;
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
-use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Output, Stdio};
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use rustix::process::{Pid, Signal, kill_process};
-use serde_json::Value;
-
-const LONG: Duration = Duration::from_secs(30);
-
-fn balancer(arguments: &[&str]) -> Output {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
-    command.args(arguments).output().expect("it can be started")
-}
-
-fn text(bytes: &[u8]) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
-}
-
-/// A node that greets with its name and closes.
-fn node(name: &'static str) -> SocketAddr {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a free port");
-    let address = listener.local_addr().expect("an address");
-    std::thread::spawn(move || {
-        for stream in listener.incoming() {
-            let mut stream = stream.expect("it accepts");
-            let _ = stream.write_all(format!("220 {name}\r\n").as_bytes());
-        }
-    });
-    address
-}
-
-fn file(mode: &str, nodes: &[SocketAddr]) -> String {
-    let mut text = format!(
-        "admin: 127.0.0.1:0
-drain_timeout: 10s
-services:
-  - name: s
-    listen: 127.0.0.1:0
-    protocol: smtp
-    mode: {mode}
-    nodes:
-"
-    );
-    for (place, address) in nodes.iter().enumerate() {
-        text += &format!("      - {{name: n{place}, address: \"{address}\"}}\n");
-    }
-    text
-}
-
-/// A balancer that runs; gone on drop.
-struct Running {
-    child: Child,
-    path: PathBuf,
-    admin: SocketAddr,
-    door: SocketAddr,
-}
-
-impl Running {
-    fn start(path: &Path) -> Self {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_balancer"));
-        command.arg("run").arg("--config").arg(path).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("it can be started");
-        let mut log = BufReader::new(child.stderr.take().expect("a pipe"));
-        let mut addresses = Vec::new();
-        loop {
-            let mut line = String::new();
-            log.read_line(&mut line).expect("a line");
-            let event: Value = serde_json::from_str(&line).unwrap_or_else(|_| panic!("{line:?}"));
-            match event["message"].as_str() {
-                Some("listening") => {
-                    let address = event["address"].as_str().expect("an address");
-                    let what = event["what"].as_str().expect("what").to_owned();
-                    addresses.push((what, address.parse().expect("an address")));
-                }
-                Some("started") => break,
-                _ => {}
-            }
-        }
-        std::thread::spawn(move || drop(log.read_to_end(&mut Vec::new())));
-        let address = |what: &str| {
-            let found = addresses.iter().find(|(name, _)| name == what);
-            found.unwrap_or_else(|| panic!("no {what} in {addresses:?}")).1
-        };
-        let (admin, door) = (address("admin"), address("s"));
-        Self { child, path: path.to_owned(), admin, door }
-    }
-
-    fn signal(&self, signal: Signal) {
-        kill_process(Pid::from_child(&self.child), signal).expect("it lives");
-    }
-
-    fn greeting(&self) -> String {
-        let mut stream = TcpStream::connect(self.door).expect("the door is open");
-        let mut greeting = String::new();
-        stream.read_to_string(&mut greeting).expect("a greeting");
-        greeting
-    }
-
-    fn get(&self, path: &str) -> String {
-        let mut stream = TcpStream::connect(self.admin).expect("the admin port is open");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("it is sent");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("an answer");
-        answer.split_once("\r\n\r\n").expect("a head").1.to_owned()
-    }
-
-    fn status(&self) -> Value {
-        serde_json::from_str(&self.get("/api/v1/status")).expect("JSON")
-    }
-
-    /// Waits for a mode to be in force, and says how long that took.
-    fn in_force(&self, mode: &str) -> Duration {
-        let began = Instant::now();
-        while self.status()["services"][0]["mode"] != mode {
-            assert!(began.elapsed() < LONG, "{mode} never was in force: {}", self.status());
-            std::thread::sleep(Duration::from_millis(1));
-        }
-        began.elapsed()
-    }
-}
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
+use program::{LONG, Running, balancer, file, node, text};
+use rustix::process::Signal;
 
 #[test]
 fn exit_codes_and_words_are_as_promised() {
@@ -242,7 +120,7 @@ fn a_bad_file_changes_nothing_and_says_why() {
     assert!(metrics.contains("balancer_config_valid 0"), "{metrics}");
     assert!(metrics.contains("balancer_config_reloads_total{result=\"bad\"} 1"), "{metrics}");
     assert_eq!(running.greeting(), "220 n\r\n");
-    let shown = balancer(&["status", "--admin", &running.admin.to_string()]);
+    let shown = balancer(&["status", "--admin", &running.admin]);
     assert!(text(&shown.stdout).contains("NOT in force"), "{}", text(&shown.stdout));
 
     // The good file again, and a look at it that somebody asks for.

@@ -134,3 +134,30 @@ fn limits_and_sources_are_read_and_checked() {
     let twice = faults(&text.replace("\"2001:db8::5\"", "10.0.0.5"));
     assert!(twice[0].contains("services[0].source[1]: `10.0.0.5` is there twice"), "{twice:?}");
 }
+
+#[test]
+fn who_can_be_reached_from_elsewhere_needs_a_token() {
+    let with = |lines: &str| SMALL.replace("admin: 127.0.0.1:9100", lines);
+    for wide in ["0.0.0.0:9100", "192.0.2.1:9100", "\"[::]:9100\"", "\"[::ffff:192.0.2.1]:9100\""] {
+        let lines = format!("admin: {wide}");
+        let found = faults(&with(&lines));
+        assert!(found[0].contains("can be reached from elsewhere; set `admin_token`"), "{found:?}");
+        let guarded = format!("{lines}\nadmin_token: 0123456789abcdef");
+        let config = read(&with(&guarded)).expect("it is guarded");
+        assert!(config.admin.token.is_some());
+    }
+    for near in ["127.0.0.1:9100", "127.1.2.3:9100", "\"[::1]:9100\"", "unix:/run/b.sock"] {
+        let config = read(&with(&format!("admin: {near}"))).expect("it is for this machine");
+        assert_eq!(config.admin.address.to_string(), near.trim_matches('"'));
+    }
+    for (bad, words) in [
+        ("admin: unix:run/b.sock", "admin: `unix:run/b.sock` is not allowed; allowed: an ADDRESS"),
+        ("admin: 0.0.0.0:9100\nadmin_token: hunter2", "admin_token: what stands here is not all"),
+        ("admin: 0.0.0.0:9100\nadmin_token: ${T}", "`T` is not set"),
+    ] {
+        let found = faults(&with(bad));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].contains(words), "{found:?}");
+        assert!(!found[0].contains("hunter2"), "a secret is shown: {found:?}");
+    }
+}

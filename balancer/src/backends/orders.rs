@@ -184,3 +184,100 @@ fn find_node<'s>(name: &str, services: impl Iterator<Item = &'s Service>) -> Res
     }
     Err(Unknown { kind: "node", name: name.to_owned(), known })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::backends::Backends;
+    use crate::backends::tests::service;
+
+    fn order(backends: &Backends, order: Order) -> Result<(), Unknown> {
+        backends.order(order, SystemTime::UNIX_EPOCH, "me".into())
+    }
+
+    fn node(place: usize) -> Arc<str> {
+        format!("n{place}").into()
+    }
+
+    /// The nodes that clients in turn get.
+    fn places(backends: &Backends, count: usize) -> Vec<String> {
+        let service = backends.service(&ServiceName("smtp".into())).expect("it is there");
+        let picks = (0..count).map(|_| service.pick(&Default::default()));
+        picks.map(|lease| lease.map_or("-".into(), |it| it.backend().name.to_string())).collect()
+    }
+
+    #[test]
+    fn a_node_that_is_kept_back_gets_nobody_in_any_mode() {
+        for mode in [Mode::RoundRobin, Mode::LeastConnections, Mode::Failover] {
+            let backends = Backends::default();
+            backends.replace(vec![service(mode, &[1, 1, 1])]);
+            for duty in [Duty::Drain, Duty::Maintenance] {
+                order(&backends, Order::Duty(node(0), duty)).expect("it is there");
+                let places = places(&backends, 6);
+                assert!(!places.contains(&"n0".to_owned()), "{mode:?}, {duty:?}: {places:?}");
+            }
+            // Not even where all others are held for dead.
+            let candidates = backends.picture().services[0].candidates().to_vec();
+            for other in &candidates[1..] {
+                backends.hear(&other.backend, false);
+            }
+            let left = places(&backends, 6);
+            assert!(!left.contains(&"n0".to_owned()), "{mode:?}: {left:?}");
+            order(&backends, Order::Duty(node(0), Duty::Ready)).expect("it is there");
+            assert_eq!(places(&backends, 2), ["n0", "n0"], "{mode:?}: it is the last one up");
+        }
+    }
+
+    #[test]
+    fn the_last_ones_drain_in_vain_and_maintenance_is_meant() {
+        let backends = Backends::default();
+        backends.replace(vec![service(Mode::Failover, &[1, 1])]);
+        order(&backends, Order::Duty(node(0), Duty::Maintenance)).expect("it is there");
+        order(&backends, Order::Duty(node(1), Duty::Drain)).expect("it is there");
+        assert_eq!(places(&backends, 1), ["n1"], "nobody else is left");
+        order(&backends, Order::Duty(node(1), Duty::Maintenance)).expect("it is there");
+        assert_eq!(places(&backends, 1), ["-"]);
+    }
+
+    #[test]
+    fn what_was_said_survives_a_new_file_until_that_says_it_too() {
+        let backends = Backends::default();
+        backends.replace(vec![service(Mode::Failover, &[1, 1, 1])]);
+        let smtp = ServiceName("smtp".into());
+        order(&backends, Order::Mode(smtp.clone(), Some(Mode::RoundRobin))).expect("it is there");
+        order(&backends, Order::Weight(node(1), Some(2))).expect("it is there");
+        order(&backends, Order::Duty(node(2), Duty::Drain)).expect("it is there");
+        backends.replace(vec![service(Mode::LeastConnections, &[1, 1, 1])]);
+        let six = places(&backends, 6);
+        let count = |name: &str| six.iter().filter(|one| *one == name).count();
+        assert_eq!((count("n0"), count("n1"), count("n2")), (2, 4, 0), "{six:?}");
+        let orders = backends.picture().orders.clone();
+        assert_eq!(orders.mode(&smtp).map(|said| said.what), Some(Mode::RoundRobin));
+        backends.replace(vec![service(Mode::RoundRobin, &[1, 2])]);
+        assert_eq!(*backends.picture().orders, Orders::default(), "the file says it all");
+        backends.replace(vec![service(Mode::Failover, &[1, 1, 1])]);
+        assert_eq!(places(&backends, 3), ["n0"; 3], "the file alone decides");
+    }
+
+    #[test]
+    fn what_is_not_there_is_named_with_what_is() {
+        let backends = Backends::default();
+        backends.replace(vec![service(Mode::Failover, &[1, 1])]);
+        let unknown = order(&backends, Order::Duty(node(7), Duty::Drain)).expect_err("no node");
+        assert_eq!(unknown.to_string(), "there is no node `n7`; there are: n0, n1");
+        let pop3 = Order::Mode(ServiceName("pop3".into()), None);
+        let unknown = order(&backends, pop3).expect_err("no service");
+        assert_eq!(unknown.to_string(), "there is no service `pop3`; there are: smtp");
+    }
+
+    #[test]
+    fn the_file_s_own_word_takes_an_order_back() {
+        let backends = Backends::default();
+        backends.replace(vec![service(Mode::Failover, &[1, 1])]);
+        for (said, kept) in [(Some(5), true), (Some(1), false), (Some(5), true), (None, false)] {
+            order(&backends, Order::Weight(node(0), said)).expect("it is there");
+            let orders = backends.picture().orders.clone();
+            assert_eq!(orders.weight("n0").is_some(), kept, "after {said:?}");
+        }
+    }
+}

@@ -11,7 +11,7 @@ use crate::settings::{Health, Mode, Node, Protocol, ProxyProtocol, ServiceLimits
 
 const MODES: [Mode; 3] = [Mode::RoundRobin, Mode::LeastConnections, Mode::Failover];
 
-fn service(mode: Mode, weights: &[u32]) -> settings::Service {
+pub(super) fn service(mode: Mode, weights: &[u32]) -> settings::Service {
     let second = Duration::from_secs(1);
     let node = |(place, weight): (usize, &u32)| Node {
         name: format!("n{place}").into(),
