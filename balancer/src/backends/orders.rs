@@ -203,7 +203,9 @@ mod tests {
     fn places(backends: &Backends, count: usize) -> Vec<String> {
         let service = backends.service(&ServiceName("smtp".into())).expect("it is there");
         let picks = (0..count).map(|_| service.pick(&Default::default()));
-        picks.map(|lease| lease.map_or("-".into(), |it| it.backend().name.to_string())).collect()
+        picks
+            .map(|lease| lease.map_or_else(|| "-".into(), |it| it.backend().name.to_string()))
+            .collect()
     }
 
     #[test]
