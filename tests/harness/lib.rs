@@ -2,16 +2,23 @@
 //! It does not know how balancer and mailnode work inside; the files of `tests/` call it.
 //!
 //! - [`Cluster`] starts N nodes and a balancer in a directory of their own, gone on drop.
+//! - [`Balancer`] starts a balancer alone, before a [`FakeNode`] or three.
+//! - [`Callers`] connect again and again meanwhile and say who was not served.
+//! - [`Loopback::enter`] gives a test a loopback of its own, in which packets can be lost.
 //! - [`SmtpClient`] and [`Pop3Client`] speak as a client does and say what they saw.
 //! - [`ledger`] holds what senders saw against what is read afterwards.
 //! - [`network`] is a network of namespaces, for what has to do with addresses.
 //! - [`script`] plays dialogues written as `C:` and `S:` lines.
 //! - [`wait_until`] is the only place that waits for something to become true.
 
+pub mod balancer;
+pub mod callers;
 pub mod cluster;
+pub mod fake_node;
 pub mod http;
 pub mod ledger;
 pub mod line;
+pub mod loopback;
 pub mod message;
 pub mod metrics;
 pub mod network;
@@ -26,10 +33,14 @@ pub mod source;
 pub mod wait;
 pub mod yaml;
 
+pub use balancer::Balancer;
+pub use callers::Callers;
 pub use cluster::{ALICE, BOB, Cluster, Plan, User};
+pub use fake_node::FakeNode;
+pub use loopback::Loopback;
 pub use message::{message, of_size, stored_as};
 pub use metrics::Metrics;
 pub use pop3_client::Pop3Client;
 pub use program::{Finished, run};
 pub use smtp_client::{Reply, SmtpClient};
-pub use wait::{MOMENT, wait_until};
+pub use wait::{MOMENT, hold_for, wait_until};

@@ -46,11 +46,13 @@ pub fn all() -> Vec<Source> {
             let path = entry.expect("a folder's entry").path();
             let relative = path.strip_prefix(project()).expect("it lies in the project");
             let relative = relative.to_string_lossy().into_owned();
+            let name = path.file_name().unwrap_or_default();
+            // `.git` is a file where this is one of several work trees.
+            if ["target", ".git", "corpus", "artifacts"].iter().any(|made| name == *made) {
+                continue;
+            }
             if path.is_dir() {
-                let name = path.file_name().unwrap_or_default();
-                if !["target", ".git", "corpus", "artifacts"].iter().any(|made| name == *made) {
-                    folders.push(path);
-                }
+                folders.push(path);
             } else if let Ok(text) = std::fs::read_to_string(&path) {
                 found.push(Source { path: relative, text });
             }

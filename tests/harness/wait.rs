@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 /// The usual deadline: long enough for two busy cores, never reached when all is well.
 pub const MOMENT: Duration = Duration::from_secs(20);
 
-/// Between two looks. This is the only pause in all tests: it spares the processor, it does not
+/// Between two looks. It spares the processor, it does not
 /// stand for "by now it will have happened".
 const PAUSE: Duration = Duration::from_millis(5);
 
@@ -29,6 +29,12 @@ pub fn wait_until<T>(
             Err(_) => std::thread::sleep(PAUSE),
         }
     }
+}
+
+/// Lets time pass where its length is itself what is tested: a freeze of 40 ms, 2 s of silence.
+/// Never to give something time to happen.
+pub fn hold_for(time: Duration) {
+    std::thread::sleep(time);
 }
 
 /// `Ok` when both are equal, else `Err` with what was seen: for [`wait_until`].
