@@ -3,6 +3,7 @@
 //!
 //! Nothing of the real machine's network is touched: the switch is a namespace as well.
 
+use std::ffi::OsStr;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
@@ -21,13 +22,21 @@ const NAMESPACES: &str = "/run/netns";
 /// What ours begin with; the number of the process that made them follows.
 const PREFIX: &str = "mailtest-";
 
-/// Runs `ip` with these words and returns what it says.
+/// A command that runs in a namespace. `ip netns exec` would do more, and wants a root directory
+/// that is a mount point, which that of a chroot is not.
+fn command_in(namespace: &str, program: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new("nsenter");
+    command.arg(format!("--net={NAMESPACES}/{namespace}")).arg("--").arg(program);
+    command
+}
+
+/// Runs `ip` with these words in a namespace and returns what it says.
 ///
 /// # Panics
-/// When it fails: without root, most often.
+/// When it fails.
 #[track_caller]
-fn ip(words: &str) -> String {
-    let mut command = Command::new("ip");
+fn ip_in(namespace: &str, words: &str) -> String {
+    let mut command = command_in(namespace, "ip");
     run(command.args(words.split(' ')), b"").exits(0).text()
 }
 
@@ -48,9 +57,9 @@ impl Drop for Namespace {
 
 impl Namespace {
     fn new(name: String) -> Self {
-        ip(&format!("netns add {name}"));
+        run(Command::new("ip").args(["netns", "add", &name]), b"").exits(0);
         let namespace = Self(name);
-        ip(&format!("-n {} link set lo up", namespace.0));
+        ip_in(&namespace.0, "link set lo up");
         namespace
     }
 }
@@ -66,8 +75,8 @@ impl Network {
         sweep();
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let switch = Namespace::new(format!("{PREFIX}{}-{number}", std::process::id()));
-        ip(&format!("-n {} link add br0 type bridge", switch.0));
-        ip(&format!("-n {} link set br0 up", switch.0));
+        ip_in(&switch.0, "link add br0 type bridge");
+        ip_in(&switch.0, "link set br0 up");
         Self { switch }
     }
 
@@ -79,12 +88,12 @@ impl Network {
         let switch = &self.switch.0;
         let namespace = Namespace::new(format!("{switch}-{name}"));
         let inside = &namespace.0;
-        ip(&format!("-n {inside} link add eth0 type veth peer name p-{name} netns {switch}"));
-        ip(&format!("-n {switch} link set p-{name} master br0 up"));
-        ip(&format!("-n {inside} link set eth0 up"));
+        ip_in(inside, &format!("link add eth0 type veth peer name p-{name} netns {switch}"));
+        ip_in(switch, &format!("link set p-{name} master br0 up"));
+        ip_in(inside, "link set eth0 up");
         for address in addresses {
             let unchecked = if address.contains(':') { " nodad" } else { "" };
-            ip(&format!("-n {inside} address add {address} dev eth0{unchecked}"));
+            ip_in(inside, &format!("address add {address} dev eth0{unchecked}"));
         }
         Machine { name: name.to_owned(), switch: switch.clone(), namespace }
     }
@@ -116,10 +125,8 @@ impl Machine {
     }
 
     /// A command that runs there; its process id is that of the program itself.
-    pub fn command(&self, program: impl AsRef<Path>) -> Command {
-        let mut command = Command::new("ip");
-        command.args(["netns", "exec", &self.namespace.0]).arg(program.as_ref());
-        command
+    pub fn command(&self, program: impl AsRef<OsStr>) -> Command {
+        command_in(&self.namespace.0, program)
     }
 
     /// One of our own programs, there.
@@ -133,7 +140,7 @@ impl Machine {
     /// When it fails.
     #[track_caller]
     pub fn ip(&self, words: &str) -> String {
-        ip(&format!("-n {} {words}", self.namespace.0))
+        ip_in(&self.namespace.0, words)
     }
 
     /// Whether an address is on its `eth0`, such as `10.78.0.100`.
@@ -155,7 +162,7 @@ impl Machine {
     /// Pulls its cable, at the switch's end, or puts it in again.
     pub fn plug(&self, plugged: bool) {
         let state = if plugged { "up" } else { "down" };
-        ip(&format!("-n {} link set p-{} {state}", self.switch, self.name));
+        ip_in(&self.switch, &format!("link set p-{} {state}", self.name));
     }
 
     /// Does something as if this test ran there: sockets that are opened belong there.
@@ -220,9 +227,8 @@ impl Drop for Greeter {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
         // One more client, so that it sees the wish.
-        let mut knock = Command::new("ip");
-        knock.args(["netns", "exec", &self.namespace, "bash", "-c"]);
-        knock.arg(format!(": </dev/tcp/{}/{}", self.address.ip(), self.address.port()));
+        let mut knock = command_in(&self.namespace, "bash");
+        knock.arg("-c").arg(format!(": </dev/tcp/{}/{}", self.address.ip(), self.address.port()));
         if knock.status().is_ok_and(|status| status.success()) {
             let _ = self.thread.take().map(JoinHandle::join);
         }
