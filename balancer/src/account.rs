@@ -57,8 +57,11 @@ impl Account {
         (self.dial, self.greeting) = (None, None);
     }
 
-    /// The node was reached.
-    pub fn dialed(&mut self, took: Duration) {
+    /// This node was reached.
+    pub fn dialed(&mut self, node: &Arc<Backend>, took: Duration) {
+        if self.node.as_ref().is_none_or(|last| !Arc::ptr_eq(last, node)) {
+            self.node = Some(node.clone());
+        }
         self.dial = Some(Micros::of(took));
     }
 

@@ -200,9 +200,17 @@ fn reaches(node: SocketAddr, listen: SocketAddr) -> bool {
 }
 
 fn health(map: &mut Map<'_>) -> Health {
-    let mut health = Health { interval: SECOND, timeout: SECOND / 2, rise: 2, fall: 2 };
+    let mut health = Health {
+        interval: SECOND,
+        greeting_interval: 10 * SECOND,
+        timeout: SECOND / 2,
+        rise: 2,
+        fall: 2,
+    };
     if let Some(mut map) = map.map("health") {
         health.interval = map.within("interval", health.interval, 10 * MILLISECOND..=HOUR);
+        health.greeting_interval =
+            map.within("greeting_interval", health.greeting_interval, 10 * MILLISECOND..=HOUR);
         health.timeout = map.within("timeout", health.timeout, MILLISECOND..=MINUTE);
         health.rise = map.within("rise", health.rise, 1..=100);
         health.fall = map.within("fall", health.fall, 1..=100);
@@ -213,19 +221,24 @@ fn health(map: &mut Map<'_>) -> Health {
 fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
     let mut timeouts = Timeouts {
         connect: SECOND / 2,
+        connect_min: 20 * MILLISECOND,
         greeting: 3 * SECOND,
+        greeting_min: 50 * MILLISECOND,
         last_greeting: MINUTE,
         idle: protocol.default_idle(),
         vanished: 2 * MINUTE,
     };
     let Some(mut map) = map.map("timeouts") else { return timeouts };
-    for key in ["greeting", "last_greeting"] {
-        if known && !protocol.node_greets_first() && map.has(key) {
-            let protocol = protocol.name();
-            map.fault(key, format!("has no meaning with {protocol}: its nodes do not greet first"));
+    for key in ["greeting", "greeting_min", "last_greeting"] {
+        if known && protocol == Protocol::Tcp && map.has(key) {
+            map.fault(key, "has no meaning with tcp: it is not known who speaks first");
         }
     }
     timeouts.connect = map.within("connect", timeouts.connect, MILLISECOND..=5 * MINUTE);
+    timeouts.connect_min =
+        map.within("connect_min", timeouts.connect_min, MILLISECOND..=5 * MINUTE);
+    timeouts.greeting_min =
+        map.within("greeting_min", timeouts.greeting_min, MILLISECOND..=10 * MINUTE);
     timeouts.greeting = map.within("greeting", timeouts.greeting, MILLISECOND..=10 * MINUTE);
     timeouts.last_greeting =
         map.within("last_greeting", timeouts.last_greeting, MILLISECOND..=10 * MINUTE);

@@ -4,24 +4,18 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
-
-use shared::proxy_header::{encode_v1, encode_v2};
+use std::time::Duration;
 
 use crate::account::{Account, Carried};
 use crate::admission::{Admission, Seat};
-use crate::backends::{Backends, Lease, Service, Tried};
+use crate::backends::{Backends, Lease, Service};
 use crate::eventloop::{Received, Socket};
-use crate::greeting::refusal;
-use crate::outcome::{Cause, End};
+use crate::outcome::End;
+use crate::reach::reach_a_node;
+use crate::refusal::refusal;
 use crate::relay::Relay;
 use crate::self_check::OwnCalls;
-use crate::settings::ProxyProtocol;
-use crate::verdict::{cause_of_dial, cause_of_silence, report_flip};
 
-/// The last node there is gets at least this long to be reached: a lost SYN is sent again after
-/// one second.
-const LAST_CONNECT_MIN: Duration = Duration::from_secs(3);
 /// How long a client that is refused has to take the words and leave.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
 
@@ -45,14 +39,6 @@ pub(crate) struct Client {
     pub(crate) address: SocketAddr,
 }
 
-/// Why one attempt at one node came to nothing.
-enum Miss {
-    /// The node could not be used: another one may be.
-    Node(Cause),
-    /// The client is gone: nobody needs a node any more.
-    ClientLeft,
-}
-
 /// A client that has a place and a node.
 struct Open<'c> {
     // The seat and the lease live until the end, so open counts cannot drift.
@@ -67,7 +53,7 @@ struct Open<'c> {
 /// What lives as long as the connection is small, since most connections are idle most of the
 /// time: no `async fn` here (it would hold its arguments twice), and what opening needs is boxed
 /// and given back before the long part begins.
-#[allow(clippy::manual_async_fn, reason = "an async fn is 72 bytes larger")]
+#[allow(clippy::manual_async_fn, reason = "as `async` it is 72 bytes larger")]
 pub(crate) fn carry(
     client: Client,
     service: Arc<Service>,
@@ -102,129 +88,6 @@ async fn open<'c>(
     let _seat = front.admission.admit(client.address.ip())?;
     let (lease, relay) = reach_a_node(client, front, account).await?;
     Ok(Box::new(Open { _seat, lease, relay }))
-}
-
-/// Tries one node after the other until one can be used. A node that is refused, silent or gone
-/// costs the client a moment, not its connection.
-async fn reach_a_node<'c>(
-    client: &'c Client,
-    front: &Front,
-    account: &mut Account,
-) -> Result<(Lease, Relay<'c>), End> {
-    let service = account.service().clone();
-    let mut tried = Tried::default();
-    loop {
-        // The newest picture each time: a node may have gone down while another was tried.
-        let now = front.backends.service(&service.settings.name);
-        let now = now.unwrap_or_else(|| service.clone());
-        let Some(lease) = now.pick(&tried) else {
-            return Err(if now.has_full(&tried) { End::RefusedNodes } else { End::NoNode });
-        };
-        if tried.count() == 0 && now.is_overfull() {
-            return Err(End::RefusedService);
-        }
-        let is_last = now.untried(&tried) <= 1;
-        if tried.count() > 0 {
-            now.metrics.retried();
-        }
-        account.tries(lease.backend());
-        match attempt(client, &now, &lease, is_last, account).await {
-            Ok(relay) => return Ok((lease, relay)),
-            Err(Miss::ClientLeft) => return Err(End::ClientLeft),
-            Err(Miss::Node(cause)) => {
-                blame(front, &lease, cause);
-                tried.add(lease.backend());
-            }
-        }
-    }
-}
-
-/// One node: reach it, tell it who the client is, and where it greets first wait until it has.
-async fn attempt<'c>(
-    client: &'c Client,
-    service: &Service,
-    lease: &Lease,
-    is_last: bool,
-    account: &mut Account,
-) -> Result<Relay<'c>, Miss> {
-    let (settings, node) = (&service.settings, lease.backend());
-    let timeouts = &settings.timeouts;
-    let greets = settings.protocol.node_greets_first();
-
-    let patience = if is_last { timeouts.connect.max(LAST_CONNECT_MIN) } else { timeouts.connect };
-    let began = Instant::now();
-    let dialed = Socket::connect(node.address, client.socket.core());
-    let socket = dialed.map_err(|error| Miss::Node(cause_of_dial(&error)))?;
-    wait(client, greets, patience, Cause::Timeout, || socket.connected())
-        .await?
-        .map_err(|error| Miss::Node(cause_of_dial(&error)))?;
-    node.metrics.connected(began.elapsed());
-    account.dialed(began.elapsed());
-
-    introduce(client, &socket, settings.proxy_protocol).map_err(Miss::Node)?;
-
-    let mut relay = Relay::new(&client.socket, socket);
-    if greets {
-        let patience =
-            if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { timeouts.greeting };
-        let began = Instant::now();
-        wait(client, greets, patience, Cause::Silent, || relay.first_word())
-            .await?
-            .map_err(|error| Miss::Node(cause_of_silence(&error)))?;
-        node.metrics.greeted(began.elapsed());
-        account.greeted(began.elapsed());
-    }
-    Ok(relay)
-}
-
-/// Waits until `look` finds what it looks for; in vain if the client leaves or it takes too long.
-async fn wait<T>(
-    client: &Client,
-    greets: bool,
-    patience: Duration,
-    too_late: Cause,
-    mut look: impl FnMut() -> Option<T>,
-) -> Result<T, Miss> {
-    let core = client.socket.core();
-    let found = core.until(core.now().after(patience), || match look() {
-        Some(found) => Some(Ok(found)),
-        None if client.socket.has_left(greets) => Some(Err(Miss::ClientLeft)),
-        None => None,
-    });
-    found.await.unwrap_or(Err(Miss::Node(too_late)))
-}
-
-/// The PROXY header, in one write: some servers read it with one call.
-fn introduce(client: &Client, node: &Socket, version: ProxyProtocol) -> Result<(), Cause> {
-    let encode = match version {
-        ProxyProtocol::None => return Ok(()),
-        ProxyProtocol::V1 => encode_v1,
-        ProxyProtocol::V2 => encode_v2,
-    };
-    let came_to = client.socket.local_address().map_err(|_| Cause::Local)?;
-    let header = encode(client.address, came_to);
-    match node.send(&header, false) {
-        Ok(sent) if sent == header.len() => Ok(()),
-        Ok(_) => Err(Cause::Local),
-        Err(error) => Err(cause_of_silence(&error)),
-    }
-}
-
-/// Counts a miss, and tells the node's judge of those that say something of the node's life.
-fn blame(front: &Front, lease: &Lease, cause: Cause) {
-    let node = lease.backend();
-    node.metrics.failed(cause);
-    if cause == Cause::Local {
-        tracing::debug!(node = %node.name, "no way out: no port, descriptor or memory is left");
-        return;
-    }
-    node.remember_failure(format!("a client's connection: {}", cause.name()));
-    if !matches!(cause, Cause::Refused | Cause::Timeout | Cause::Unreachable) {
-        return;
-    }
-    if let Some(flip) = front.backends.hear(node, false) {
-        report_flip(node, flip, cause.name());
-    }
 }
 
 /// Says no in the words of the protocol, or with a reset where there are none; nothing to a client

@@ -1,54 +1,162 @@
-//! What a client is told when no node can be had, in the words of its protocol. Pure.
-//! It does not know why (a word for each kind of reason suffices). `connection` calls it.
+//! What a node's first words mean: welcome, come later, never, or not a greeting at all. Pure.
+//! It does not know sockets, or what is done about it. `relay` asks it of each node that greets
+//! first, `interview` when it looks at one; the fuzz target calls [`read`] too.
+//!
+//! The first few octets decide, so next to nothing is ever held back. A greeting of several lines
+//! has the same code in each of them (RFC 5321 §4.2.1); waiting for its last line would be wrong,
+//! since some servers pause after the first to catch clients that do not wait.
 
-use crate::outcome::End;
 use crate::settings::Protocol;
 
-/// The refusal for a client of this protocol; `None`: only a reset is understood.
-///
-/// All of them are temporary: a mail server keeps the message and comes again.
+/// What the first words mean.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Greeting {
+    /// Too little has come to tell.
+    Unfinished,
+    /// The client is welcome.
+    Welcome,
+    /// Not now: another node may have time.
+    Busy,
+    /// No, and every other node would say the same of this client.
+    Refused,
+    /// Nothing this protocol greets with.
+    Strange,
+}
+
+/// The greetings of a protocol by how they begin; letters of either case.
+const SMTP: [(&[u8], Greeting); 3] = [
+    // RFC 5321 §3.1, §4.2.1: 220 greets, 4yz passes (421: closing), 5yz stays (554: no service).
+    (b"2", Greeting::Welcome),
+    (b"4", Greeting::Busy),
+    (b"5", Greeting::Refused),
+];
+const POP3: [(&[u8], Greeting); 2] = [
+    // RFC 1939 §3, §4. There is no telling for how long an -ERR holds.
+    (b"+OK", Greeting::Welcome),
+    (b"-ERR", Greeting::Busy),
+];
+const IMAP: [(&[u8], Greeting); 3] = [
+    // RFC 9051 §7.1: OK, PREAUTH, or BYE, which ends the connection.
+    (b"* OK", Greeting::Welcome),
+    (b"* PREAUTH", Greeting::Welcome),
+    (b"* BYE", Greeting::Busy),
+];
+
+/// Reads what a node has said so far. More octets never change what was decided.
 #[must_use]
-pub fn refusal(protocol: Protocol, end: End) -> Option<&'static str> {
-    let address = matches!(end, End::RefusedAddress | End::RefusedRate);
-    let full = matches!(end, End::RefusedLimit | End::RefusedService | End::RefusedNodes);
+pub fn read(protocol: Protocol, said: &[u8]) -> Greeting {
     match protocol {
-        // RFC 5321 §4.2.3 (421), RFC 3463 §3.5, §3.8.
-        Protocol::Smtp if address => Some("421 4.7.0 Too many connections from your address\r\n"),
-        Protocol::Smtp if full => Some("421 4.3.2 Too many connections, try again later\r\n"),
-        Protocol::Smtp => Some("421 4.3.2 No mail server can be reached, try again later\r\n"),
-        // RFC 3206 §4: SYS/TEMP, a trouble of the system that is likely to pass.
-        Protocol::Pop3 if address => {
-            Some("-ERR [SYS/TEMP] Too many connections from your address\r\n")
-        }
-        Protocol::Pop3 if full => Some("-ERR [SYS/TEMP] Too many connections, try later\r\n"),
-        Protocol::Pop3 => Some("-ERR [SYS/TEMP] No mail server can be reached, try later\r\n"),
-        // RFC 9051 §7.1 (BYE as a greeting, UNAVAILABLE, LIMIT).
-        Protocol::Imap if address => {
-            Some("* BYE [LIMIT] Too many connections from your address\r\n")
-        }
-        Protocol::Imap if full => Some("* BYE [UNAVAILABLE] Too many connections, try later\r\n"),
-        Protocol::Imap => Some("* BYE [UNAVAILABLE] No mail server can be reached, try later\r\n"),
-        Protocol::Tls | Protocol::Tcp => None,
+        Protocol::Smtp => read_code(said),
+        Protocol::Pop3 => read_word(said, &POP3),
+        Protocol::Imap => read_word(said, &IMAP),
+        // What is not known is not judged.
+        Protocol::Tls | Protocol::Tcp if said.is_empty() => Greeting::Unfinished,
+        Protocol::Tls | Protocol::Tcp => Greeting::Welcome,
+    }
+}
+
+/// Whether a greeting has come to its end: the last line of it, the one without a hyphen after the
+/// code where there are codes.
+#[must_use]
+pub fn is_whole(protocol: Protocol, said: &[u8]) -> bool {
+    let Some(lines) = said.strip_suffix(b"\n") else { return false };
+    let last = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
+    protocol != Protocol::Smtp || last.get(3) != Some(&b'-')
+}
+
+/// Three digits, then a space, a hyphen or the end of the line.
+fn read_code(said: &[u8]) -> Greeting {
+    let digits = said.iter().take(3).take_while(|byte| byte.is_ascii_digit()).count();
+    match said.get(3) {
+        _ if digits < said.len().min(3) => Greeting::Strange,
+        None => Greeting::Unfinished,
+        Some(b' ' | b'-' | b'\r' | b'\n') => read_word(said, &SMTP),
+        Some(_) => Greeting::Strange,
+    }
+}
+
+fn read_word(said: &[u8], words: &[(&[u8], Greeting)]) -> Greeting {
+    let agrees = |word: &[u8]| word.iter().zip(said).all(|(a, b)| a.eq_ignore_ascii_case(b));
+    let possible = words.iter().find(|(word, _)| agrees(word));
+    match possible {
+        Some((word, greeting)) if said.len() >= word.len() => *greeting,
+        Some(_) => Greeting::Unfinished,
+        None => Greeting::Strange,
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
 
+    const GREETERS: [Protocol; 3] = [Protocol::Smtp, Protocol::Pop3, Protocol::Imap];
+
     #[test]
-    fn every_refusal_is_one_temporary_line() {
-        for end in End::ALL {
-            for (protocol, start) in [
-                (Protocol::Smtp, "421 4."),
-                (Protocol::Pop3, "-ERR ["),
-                (Protocol::Imap, "* BYE ["),
-            ] {
-                let text = refusal(protocol, end).expect("there are words for it");
-                assert!(text.starts_with(start) && text.ends_with("\r\n"), "{text:?}");
-                assert!(text.is_ascii() && text.matches('\n').count() == 1, "{text:?}");
+    fn greetings_are_told_from_refusals() {
+        use Greeting::{Busy, Refused, Strange, Unfinished, Welcome};
+        for (protocol, said, meant) in [
+            (Protocol::Smtp, "220 mx.example.org ESMTP\r\n", Welcome),
+            (Protocol::Smtp, "220-wait for the rest\r\n", Welcome),
+            (Protocol::Smtp, "220\r\n", Welcome),
+            (Protocol::Smtp, "421 4.3.2 closing\r\n", Busy),
+            (Protocol::Smtp, "450-busy\r\n", Busy),
+            (Protocol::Smtp, "554 no service here\r\n", Refused),
+            (Protocol::Smtp, "42", Unfinished),
+            (Protocol::Smtp, "421", Unfinished),
+            (Protocol::Smtp, "4210", Strange),
+            (Protocol::Smtp, "354 go on\r\n", Strange),
+            (Protocol::Smtp, "* OK\r\n", Strange),
+            (Protocol::Pop3, "+OK hello\r\n", Welcome),
+            (Protocol::Pop3, "-err [SYS/TEMP] not now\r\n", Busy),
+            (Protocol::Pop3, "-ER", Unfinished),
+            (Protocol::Pop3, "220 hello\r\n", Strange),
+            (Protocol::Imap, "* OK [CAPABILITY IMAP4rev2] hello\r\n", Welcome),
+            (Protocol::Imap, "* preauth hello\r\n", Welcome),
+            (Protocol::Imap, "* BYE [UNAVAILABLE] not now\r\n", Busy),
+            (Protocol::Imap, "* B", Unfinished),
+            (Protocol::Imap, "* NO\r\n", Strange),
+            (Protocol::Tcp, "421 anything\r\n", Welcome),
+            (Protocol::Tls, "", Unfinished),
+        ] {
+            assert_eq!(read(protocol, said.as_bytes()), meant, "{protocol:?} {said:?}");
+        }
+    }
+
+    #[test]
+    fn the_last_line_is_the_one_without_a_hyphen() {
+        for (said, whole) in [
+            ("220 hello\r\n", true),
+            ("220 hello", false),
+            ("220-hello\r\n", false),
+            ("220-hello\r\n220-and\r\n", false),
+            ("220-hello\r\n220 and\r\n", true),
+        ] {
+            assert_eq!(is_whole(Protocol::Smtp, said.as_bytes()), whole, "{said:?}");
+        }
+        assert!(is_whole(Protocol::Imap, b"* OK-hello\r\n"));
+    }
+
+    fn words() -> impl Strategy<Value = Vec<u8>> {
+        let any = prop::collection::vec(any::<u8>(), 0..32);
+        let likely = "(220|421|554|\\+OK|-ERR|\\* OK|\\* BYE|\\* PRE)[ -]?[a-zA-Z\r\n]{0,8}";
+        prop_oneof![any, likely.prop_map(String::into_bytes)]
+    }
+
+    proptest! {
+        /// However the octets come in, the same is decided, early, and never taken back.
+        #[test]
+        fn pieces_do_not_matter(said in words(), protocol in prop::sample::select(&GREETERS)) {
+            let mut decided = None;
+            for end in 0..=said.len() {
+                let now = read(protocol, &said[..end]);
+                match decided {
+                    Some(before) => prop_assert_eq!(now, before, "at {} of {:?}", end, &said),
+                    None if now == Greeting::Unfinished => prop_assert!(end < 9),
+                    None => decided = Some(now),
+                }
             }
-            assert_eq!(refusal(Protocol::Tls, end), None);
         }
     }
 }

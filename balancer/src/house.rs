@@ -17,7 +17,7 @@ use crate::descriptors::Descriptors;
 use crate::doors::{ClosedDoor, DoorKey, Hallway, OpenDoor};
 use crate::farewell::Farewell;
 use crate::settings::{Limits, ServiceName};
-use crate::{probe, pulse};
+use crate::{interview, probe, pulse};
 
 /// Who accepted a client may have to tell it that there is no room: so many more than fit.
 const REFUSED_AT_ONCE: usize = 64;
@@ -136,7 +136,8 @@ impl House {
             door.close(&self.crew);
         }
         for node in change.added {
-            tokio::spawn(probe::watch(node, self.front().backends.clone()));
+            tokio::spawn(probe::watch(node.clone(), self.front().backends.clone()));
+            tokio::spawn(interview::watch(node, self.front().backends.clone()));
         }
         self.farewell.set_within(config.drain_timeout);
         self.see_off(change.removed, config.drain_timeout);

@@ -3,21 +3,25 @@
 //! call it.
 //!
 //! The way of a client: `doors` lets it in · `connection` is its whole life, one function ·
-//! `admission` may it come in? (`rate` how often?) · `backends` which node? (pure) · `relay` bytes both ways ·
-//! `greeting` the words if there is none · `account` its log line and counts. It lives in one of
-//! the loops of `crew`: `eventloop` polls it when one of its sockets or its deadline asks for it.
+//! `admission` may it come in? (`rate` how often?) · `backends` which node? (pure) · `reach` finds
+//! one that serves, by a `race` where one is slow; `greeting` and `flight` are what is said until
+//! then · `relay` bytes both ways · `refusal` the words if there is none · `account` its log line
+//! and counts. It lives in one of the loops of `crew`: `eventloop` polls it when one of its
+//! sockets or its deadline asks for it.
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
-//! force · `probe` looks at nodes, through `socket` · `self_check` at our own doors · `virtual_ip`
-//! holds the address · `verdict` what a failed dial means · `farewell` empties a node · `api` what
-//! an operator asks and says, through `admin_door` · `metrics`, `pulse` and `outcome` what is seen ·
-//! `descriptors` how many fit · `commands` the command line.
+//! force · `probe` knocks at nodes and `interview` hears them, through `socket`, when a `bell`
+//! rings · `self_check` at our own doors · `virtual_ip` holds the address · `verdict` what a
+//! failed dial means · `farewell` empties a node · `api` what an operator asks and says, through
+//! `admin_door` · `metrics`, `pulse` and `outcome` what is seen · `descriptors` how many fit ·
+//! `commands` the command line.
 
 pub mod account;
 pub mod admin_door;
 pub mod admission;
 pub mod api;
 pub mod backends;
+pub mod bell;
 pub mod commands;
 pub mod config;
 pub mod connection;
@@ -26,13 +30,18 @@ pub mod descriptors;
 pub mod doors;
 mod eventloop;
 pub mod farewell;
+mod flight;
 pub mod greeting;
 pub mod house;
+pub mod interview;
 pub mod metrics;
 pub mod outcome;
 pub mod probe;
 pub mod pulse;
+mod race;
 pub mod rate;
+mod reach;
+pub mod refusal;
 mod relay;
 pub mod reload;
 pub mod self_check;

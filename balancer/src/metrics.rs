@@ -2,7 +2,7 @@
 //! It does not know when something is counted. Handles are made once per service and node and
 //! kept: nothing is looked up by label while a connection runs.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use metrics::{
@@ -70,6 +70,7 @@ pub struct NodeMetrics {
     failures: [Tally; Cause::ALL.len()],
     flips_up: Counter,
     flips_down: Counter,
+    suspicions: Counter,
     dial: Histogram,
     greeting: Histogram,
     probes_good: Counter,
@@ -105,14 +106,14 @@ impl NodeMetrics {
             failures,
             flips_up: flips("up"),
             flips_down: flips("down"),
+            suspicions: counter!("balancer_node_suspicions_total", &labels),
             dial: histogram!("balancer_node_dial_seconds", &labels),
             greeting: histogram!("balancer_node_greeting_seconds", &labels),
             probes_good: probes("good"),
             probes_bad: probes("bad"),
         };
-        for counter in
-            [&metrics.flips_up, &metrics.flips_down, &metrics.probes_good, &metrics.probes_bad]
-        {
+        let Self { flips_up, flips_down, suspicions, probes_good, probes_bad, .. } = &metrics;
+        for counter in [flips_up, flips_down, suspicions, probes_good, probes_bad] {
             counter.increment(0);
         }
         metrics.up.set(1.0);
@@ -156,6 +157,11 @@ impl NodeMetrics {
         counter.increment(1);
     }
 
+    /// It is passed over from now on until it was looked at.
+    pub fn suspected(&self) {
+        self.suspicions.increment(1);
+    }
+
     /// Its judge changed his mind.
     pub fn flipped(&self, flip: Flip) {
         let (counter, up) = match flip {
@@ -195,6 +201,8 @@ pub struct ServiceMetrics {
     /// Connections of clients it was ever given.
     pub connections: Tally,
     retries: Tally,
+    failing_open: Gauge,
+    is_failing_open: AtomicBool,
     ends: [Tally; End::ALL.len()],
 }
 
@@ -214,6 +222,8 @@ impl ServiceMetrics {
             active,
             connections: Tally::new(counter!("balancer_service_connections_total", &labels)),
             retries: Tally::new(counter!("balancer_service_retries_total", &labels)),
+            failing_open: gauge!("balancer_service_failing_open", &labels),
+            is_failing_open: AtomicBool::new(false),
             ends,
         }
     }
@@ -221,6 +231,12 @@ impl ServiceMetrics {
     /// A client was moved on to another node.
     pub fn retried(&self) {
         self.retries.add(1);
+    }
+
+    /// Whether no node is up, so that all are tried. Says whether that is news.
+    pub fn failing_open(&self, is_so: bool) -> bool {
+        self.failing_open.set(if is_so { 1.0 } else { 0.0 });
+        !self.is_failing_open.swap(is_so, Ordering::Relaxed) && is_so
     }
 
     /// How often clients were moved on.
@@ -308,6 +324,10 @@ pub fn describe() {
         "balancer_service_retries_total",
         "How often a client was moved to another node before it had heard of any."
     );
+    describe_gauge!(
+        "balancer_service_failing_open",
+        "1 while no node of the service is up, so that all of them are tried for each client."
+    );
     describe_counter!("balancer_service_ends_total", "Connections of clients by how they ended.");
     describe_gauge!(
         "balancer_config_valid",
@@ -342,6 +362,10 @@ fn describe_nodes() {
     );
     describe_counter!("balancer_node_bytes_total", "Bytes carried, by where they went.");
     describe_counter!("balancer_node_flips_total", "How often the node went up or down.");
+    describe_counter!(
+        "balancer_node_suspicions_total",
+        "How often the node was passed over at once, until a look cleared it."
+    );
     describe_counter!("balancer_node_probes_total", "Health checks of the node by result.");
     describe_histogram!("balancer_node_dial_seconds", "Time to reach the node.");
     describe_histogram!(

@@ -16,19 +16,28 @@ pub enum Cause {
     Closed,
     /// No first byte within `timeouts.greeting`.
     Silent,
+    /// It greeted with a refusal of its own.
+    Busy,
+    /// It greeted with nothing its protocol has.
+    Strange,
+    /// Another node, dialed later, answered sooner.
+    Overtaken,
     /// Our own trouble (no port, no descriptor, no memory): never held against the node.
     Local,
 }
 
 impl Cause {
     /// All of them, each at its own place.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 10] = [
         Self::Refused,
         Self::Timeout,
         Self::Unreachable,
         Self::Reset,
         Self::Closed,
         Self::Silent,
+        Self::Busy,
+        Self::Strange,
+        Self::Overtaken,
         Self::Local,
     ];
 
@@ -42,6 +51,9 @@ impl Cause {
             Self::Reset => "reset",
             Self::Closed => "closed",
             Self::Silent => "silent",
+            Self::Busy => "refused_service",
+            Self::Strange => "not_a_greeting",
+            Self::Overtaken => "overtaken",
             Self::Local => "local",
         }
     }

@@ -1,97 +1,125 @@
-//! The messenger: dials one node again and again and tells its judge whether that went well.
-//! It does not know how many good or bad looks matter, or any client. `house` starts one per node.
+//! The messenger that knocks: does a node's kernel answer, and listens somebody there?
+//! It does not know how many good or bad looks matter, any client, or whether what listens there
+//! works (`interview` asks that). `house` starts one per node.
+//!
+//! A knock is silent: it is taken back before the connection is complete, so nothing at the node
+//! accepts it and no log has a line of it.
 
 use std::collections::hash_map::RandomState;
 use std::hash::{BuildHasher as _, Hasher as _};
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::proxy_header::{encode_v1, encode_v2_local};
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until};
 
-use crate::backends::{Backend, Backends, Service};
+use crate::backends::{Aspect, Backend, Backends, Service};
 use crate::outcome::Cause;
-use crate::settings::ProxyProtocol;
 use crate::socket::Socket;
 use crate::verdict::{cause_of_dial, report_flip};
 
-/// A node that says more than a greeting is not listened to for long.
-const PIECES_MAX: usize = 16;
+/// A look knocks so many times, spread over its time: one packet that is lost is no verdict.
+const KNOCKS: u32 = 4;
+/// A node in doubt is looked at this often, if not more often anyway, until it is clear.
+const DOUBT_INTERVAL: Duration = Duration::from_millis(50);
 
-/// Looks at `node` until it is no longer in the picture.
+/// Looks at `node` until it is no longer in the picture: once in a while, and at once when asked.
 pub async fn watch(node: Arc<Backend>, backends: Arc<Backends>) {
     let mut next = Instant::now();
     loop {
-        sleep_until(next).await;
-        let Some(service) = backends.service(&node.service) else { return };
-        if !service.candidates().iter().any(|one| Arc::ptr_eq(&one.backend, &node)) {
-            return;
-        }
-        let allowed = service.settings.health.timeout;
-        let late = next.elapsed();
-        let looked = look(&node, &service).await;
-        let took = next.elapsed();
-        if looked.is_err() && (late > allowed || took > late + allowed * 2) {
-            // It was we who stood still: a timer that rings late says nothing of the node.
-            let (service, node) = (&*node.service.0, &*node.name);
-            tracing::warn!(service, node, "this machine stood still; a failed look is not counted");
+        let due = tokio::select! {
+            () = sleep_until(next) => next,
+            () = node.reach_asked.rung() => Instant::now(),
+        };
+        let Some(service) = current(&node, &backends) else { return };
+        let health = &service.settings.health;
+        let late = due.elapsed();
+        let looked = look(&node, health.timeout).await;
+        if looked.is_err() && stood_still(late, due.elapsed(), health.timeout) {
+            say_that_it_stood_still(&node);
         } else {
-            tell(&backends, &node, looked);
+            tell(&backends, &node, looked.map(|()| due.elapsed().saturating_sub(late)));
         }
-        next = Instant::now() + spread(service.settings.health.interval);
+        let in_doubt = node.is_doubted(Aspect::Reach) && node.is_up();
+        let pause = if in_doubt { health.interval.min(DOUBT_INTERVAL) } else { health.interval };
+        next = Instant::now() + spread(pause);
     }
 }
 
-fn tell(backends: &Backends, node: &Arc<Backend>, looked: Result<(), Cause>) {
-    let good = match looked {
-        Ok(()) => true,
+/// The service of a node that is still in the picture.
+pub(crate) fn current(node: &Arc<Backend>, backends: &Backends) -> Option<Arc<Service>> {
+    let service = backends.service(&node.service)?;
+    let has = service.candidates().iter().any(|one| Arc::ptr_eq(&one.backend, node));
+    has.then_some(service)
+}
+
+/// Whether it was we who did not run: a timer that rings late says nothing of a node.
+pub(crate) fn stood_still(late: Duration, took: Duration, allowed: Duration) -> bool {
+    late > allowed || took > late + allowed * 2
+}
+
+/// Says that a look is thrown away.
+pub(crate) fn say_that_it_stood_still(node: &Backend) {
+    let (service, node) = (&*node.service.0, &*node.name);
+    tracing::warn!(service, node, "this machine stood still; a failed look is not counted");
+}
+
+fn tell(backends: &Backends, node: &Arc<Backend>, looked: Result<Duration, Cause>) {
+    let good = looked.is_ok();
+    match looked {
         Err(Cause::Local) => return,
         Err(cause) => {
             node.remember_failure(format!("a health check: {}", cause.name()));
-            false
+            if matches!(cause, Cause::Timeout | Cause::Unreachable) {
+                spread_the_news(backends, node);
+            }
         }
-    };
+        Ok(took) => {
+            node.dials.took(took);
+            node.trust(Aspect::Reach);
+        }
+    }
     node.metrics.probed(good);
-    if let Some(flip) = backends.hear(node, good) {
-        report_flip(node, flip, looked.err().map_or("", Cause::name));
+    if let Some(flip) = backends.hear(node, Aspect::Reach, good) {
+        report_flip(backends, node, flip, looked.err().map_or("", Cause::name));
     }
 }
 
-/// One look: a connection that stands is good; then it is ended as politely as time allows.
-async fn look(node: &Backend, service: &Service) -> Result<(), Cause> {
-    let allowed = service.settings.health.timeout;
-    let socket = timeout(allowed, Socket::connect(node.address)).await;
-    let socket = socket.map_err(|_| Cause::Timeout)?.map_err(|error| cause_of_dial(&error))?;
-    let header = match service.settings.proxy_protocol {
-        ProxyProtocol::None => Vec::new(),
-        // Version 1 has no word for "this is the proxy itself" that every server takes.
-        ProxyProtocol::V1 => {
-            socket.local_address().map(|ours| encode_v1(ours, node.address)).unwrap_or_default()
+/// Where one port of a machine does not answer, the others are doubted until they have.
+fn spread_the_news(backends: &Backends, node: &Backend) {
+    let picture = backends.picture();
+    let all = picture.services.iter().flat_map(|service| service.candidates());
+    let neighbours = all.map(|one| &one.backend).filter(|one| {
+        one.address.ip() == node.address.ip()
+            && !one.address.ip().is_loopback()
+            && one.address != node.address
+    });
+    for neighbour in neighbours.filter(|one| one.is_up() && !one.is_doubted(Aspect::Reach)) {
+        neighbour.doubt(Aspect::Reach);
+    }
+}
+
+/// One look: the first knock that is answered decides.
+async fn look(node: &Backend, allowed: Duration) -> Result<(), Cause> {
+    let mut knocks = JoinSet::new();
+    let deadline = Instant::now() + allowed;
+    loop {
+        knocks.spawn(Socket::knock(node.address));
+        tokio::select! {
+            Some(answer) = knocks.join_next() => {
+                let answer = answer.map_err(|_| Cause::Local)?;
+                return answer.map_err(|error| cause_of_dial(&error));
+            }
+            () = sleep(allowed / KNOCKS) => {}
         }
-        ProxyProtocol::V2 => encode_v2_local(),
-    };
-    // Whatever happens from here on: it could be reached, which is what was asked.
-    if socket.send(&header).is_ok() && socket.end().is_ok() {
-        let _ = timeout(allowed, drained(&socket)).await;
-    }
-    Ok(())
-}
-
-/// Takes what a node says until it has ended too: closing before would reset it, and fill its log.
-async fn drained(socket: &Socket) {
-    let mut ignored = [0; 512];
-    for _ in 0..PIECES_MAX {
-        socket.readable().await;
-        match socket.receive(&mut ignored) {
-            Ok(0) => return,
-            Err(error) if error.kind() != std::io::ErrorKind::WouldBlock => return,
-            Ok(_) | Err(_) => {}
+        if Instant::now() >= deadline {
+            return Err(Cause::Timeout);
         }
     }
 }
 
 /// The interval, a tenth more or less, so that looks at many nodes do not march in step.
-fn spread(interval: Duration) -> Duration {
+pub(crate) fn spread(interval: Duration) -> Duration {
     // A new hasher has new keys each time: dice enough.
     let dice = RandomState::new().build_hasher().finish() % 2001;
     let factor = 0.9 + f64::from(u32::try_from(dice).unwrap_or(1000)) / 10_000.0;
@@ -108,5 +136,13 @@ mod tests {
         let spread: Vec<_> = (0..200).map(|_| spread(second)).collect();
         assert!(spread.iter().all(|one| (second * 9 / 10..=second * 11 / 10).contains(one)));
         assert!(spread.iter().any(|one| *one < second) && spread.iter().any(|one| *one > second));
+    }
+
+    #[test]
+    fn a_late_timer_is_told_from_a_slow_node() {
+        let ms = Duration::from_millis;
+        assert!(!stood_still(ms(1), ms(105), ms(100)));
+        assert!(stood_still(ms(2000), ms(2100), ms(100)), "it rang late");
+        assert!(stood_still(ms(1), ms(2050), ms(100)), "it took longer than it may");
     }
 }

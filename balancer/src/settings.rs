@@ -95,6 +95,8 @@ pub enum ProxyProtocol {
 pub struct Health {
     /// From one look to the next (a tenth more or less, so that looks do not march in step).
     pub interval: Duration,
+    /// From one visit to the next, where the node greets first: each is a line in its log.
+    pub greeting_interval: Duration,
     /// A look that takes longer has failed.
     pub timeout: Duration,
     /// So many good looks in a row bring a node up.
@@ -108,8 +110,13 @@ pub struct Health {
 pub struct Timeouts {
     /// To reach a node; then the next one is tried.
     pub connect: Duration,
+    /// A second node is dialed too once the first takes longer than is usual with it, but never
+    /// before this.
+    pub connect_min: Duration,
     /// From there to its first byte, where the node greets first; then the next one is tried.
     pub greeting: Duration,
+    /// What is learned to be usual may shorten that, but never below this.
+    pub greeting_min: Duration,
     /// The same for the last node there is: it is left to wait, since nobody else is left.
     pub last_greeting: Duration,
     /// Without a byte in either direction.

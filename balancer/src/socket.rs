@@ -1,8 +1,10 @@
-//! The few verbs of a probe's socket, on tokio's reactor: connect, readable, receive, send, end.
-//! It does not know clients: their connections live in the loops (`eventloop`). `probe` calls it.
+//! The few verbs of a messenger's socket, on tokio's reactor: knock, connect, receive, send.
+//! It does not know clients: their connections live in the loops (`eventloop`). `probe` and
+//! `interview` call it.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr};
+use std::net::SocketAddr;
+use std::time::Duration;
 
 use shared::listener::set_peer_options;
 use socket2::SockRef;
@@ -24,6 +26,24 @@ impl Socket {
         };
         set_peer_options(&SockRef::from(&socket))?;
         socket.connect(address).await.map(Self)
+    }
+
+    /// Knocks: is there a kernel that answers and a listener? The answer to its answer is put off,
+    /// and a reset takes its place, so the connection never is complete and nobody accepts it.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub async fn knock(address: SocketAddr) -> io::Result<()> {
+        let socket = match address {
+            SocketAddr::V4(_) => TcpSocket::new_v4()?,
+            SocketAddr::V6(_) => TcpSocket::new_v6()?,
+        };
+        {
+            let options = SockRef::from(&socket);
+            options.set_tcp_quickack(false)?;
+            options.set_linger(Some(Duration::ZERO))?;
+        }
+        socket.connect(address).await.map(drop)
     }
 
     /// The address of our end: where the client came in.
@@ -54,13 +74,5 @@ impl Socket {
     /// `WouldBlock` where there is no room; anything else means the connection is broken.
     pub fn send(&self, bytes: &[u8]) -> io::Result<usize> {
         self.0.try_write(bytes)
-    }
-
-    /// Says that nothing more will come from here (FIN); receiving goes on.
-    ///
-    /// # Errors
-    /// The other end is gone.
-    pub fn end(&self) -> io::Result<()> {
-        SockRef::from(&self.0).shutdown(Shutdown::Write)
     }
 }

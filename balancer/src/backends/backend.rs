@@ -4,12 +4,19 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use shared::shutdown::Stop;
 
-use super::health::{Flip, Judge, Thresholds};
+use super::health::{Aspect, Flip, Judge, Thresholds};
+use super::patience::Learned;
+use super::suspicion::Suspicion;
+use crate::bell::Bell;
 use crate::metrics::NodeMetrics;
 use crate::settings::ServiceName;
+
+/// What seems to be wrong with a node is said once in this time.
+const EXPLAINED_INTERVAL: Duration = Duration::from_secs(60);
 
 /// Tells backends apart even when one took the name and address of another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,12 +37,22 @@ pub struct Backend {
     pub metrics: NodeMetrics,
     /// Requested when it may not be used any longer: its connections end then.
     pub leave: Stop,
+    /// How long dials take until it answers.
+    pub dials: Learned,
+    /// How long its first byte takes from there.
+    pub greetings: Learned,
+    /// Somebody wants to know at once whether it can be reached.
+    pub reach_asked: Bell,
+    /// Somebody wants to know at once whether it serves.
+    pub service_asked: Bell,
+    suspicion: Suspicion,
     active: AtomicUsize,
     max: AtomicUsize,
     /// So many of its connections may end now, each when it is quiet; `usize::MAX`: all at once.
     to_leave: AtomicUsize,
     judge: Mutex<Judge>,
     last_failure: Mutex<Option<String>>,
+    explained: Mutex<Option<Instant>>,
 }
 
 impl Backend {
@@ -50,11 +67,17 @@ impl Backend {
             name,
             address,
             leave: Stop::new(),
+            dials: Learned::default(),
+            greetings: Learned::default(),
+            reach_asked: Bell::default(),
+            service_asked: Bell::default(),
+            suspicion: Suspicion::default(),
             active: AtomicUsize::new(0),
             max: AtomicUsize::new(usize::MAX),
             to_leave: AtomicUsize::new(0),
             judge: Mutex::new(Judge::trusting()),
             last_failure: Mutex::default(),
+            explained: Mutex::default(),
         }
     }
 
@@ -113,8 +136,57 @@ impl Backend {
         *self.last_failure.lock().unwrap_or_else(PoisonError::into_inner) = Some(words);
     }
 
-    pub(super) fn hear(&self, good: bool, thresholds: Thresholds) -> Option<Flip> {
-        self.judge.lock().unwrap_or_else(PoisonError::into_inner).hear(good, thresholds)
+    /// Whether what seems to be wrong with it may be said now: not again and again.
+    #[must_use]
+    pub fn may_be_explained(&self, now: Instant) -> bool {
+        let mut last = self.explained.lock().unwrap_or_else(PoisonError::into_inner);
+        let may = last.is_none_or(|last| now.duration_since(last) >= EXPLAINED_INTERVAL);
+        if may {
+            *last = Some(now);
+        }
+        may
+    }
+
+    /// Whether it is passed over while another one may be used.
+    #[must_use]
+    pub fn is_suspect(&self) -> bool {
+        self.suspicion.is_any()
+    }
+
+    /// Whether this is doubted.
+    #[must_use]
+    pub fn is_doubted(&self, aspect: Aspect) -> bool {
+        self.suspicion.has(aspect)
+    }
+
+    /// Takes it out of picking at once, and asks for a look.
+    pub fn doubt(&self, aspect: Aspect) {
+        if self.suspicion.raise(aspect) {
+            self.metrics.suspected();
+        }
+        match aspect {
+            Aspect::Reach => self.reach_asked.ring(),
+            Aspect::Service => self.service_asked.ring(),
+        }
+    }
+
+    /// It was seen to be good in this respect.
+    pub fn trust(&self, aspect: Aspect) {
+        self.suspicion.clear(aspect);
+    }
+
+    /// It could be reached and turned a client away: some in a row, and it is doubted. Says
+    /// whether they were so many.
+    pub fn strike(&self) -> bool {
+        let enough = self.suspicion.strike();
+        if enough {
+            self.doubt(Aspect::Service);
+        }
+        enough
+    }
+
+    pub(super) fn hear(&self, aspect: Aspect, good: bool, limits: Thresholds) -> Option<Flip> {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).hear(aspect, good, limits)
     }
 
     /// One connection more; `None` where it is full.
@@ -165,6 +237,11 @@ impl Tried {
     /// Never again for this client.
     pub fn add(&mut self, backend: &Backend) {
         self.0.push(backend.identity);
+    }
+
+    /// It may be tried again.
+    pub fn forget(&mut self, backend: &Backend) {
+        self.0.retain(|one| *one != backend.identity);
     }
 
     /// Whether it was tried.

@@ -5,22 +5,28 @@
 mod backend;
 mod health;
 mod orders;
+mod patience;
 mod pick;
+mod suspicion;
 #[cfg(test)]
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
 
 pub use backend::{Backend, Lease, Tried};
-pub use health::{Flip, Judge, Thresholds};
+pub use health::{Aspect, Flip, Judge, Thresholds};
 pub use orders::{Duty, Order, Orders, Said, Unknown};
+pub use patience::Learned;
 pub use pick::{Candidate, Picker};
 
 use crate::metrics::ServiceMetrics;
 use crate::settings::{self, ServiceName};
+
+/// A node that is so many times slower than another one is not waited for.
+const SLOWER_MAX: u32 = 4;
 
 /// One service within a picture.
 #[derive(Debug)]
@@ -56,6 +62,32 @@ impl Service {
     #[must_use]
     pub fn untried(&self, tried: &Tried) -> usize {
         self.picker.untried(tried)
+    }
+
+    /// How long a node may take to answer a dial before a second one is dialed too: as long as is
+    /// usual with it, but not many times longer than with one that is there as well.
+    #[must_use]
+    pub fn dial_patience(&self, node: &Backend) -> Duration {
+        let timeouts = &self.settings.timeouts;
+        let usual = |node: &Backend| node.dials.patience(timeouts.connect_min, timeouts.connect);
+        self.patience(node, usual)
+    }
+
+    /// The same for how long it may be silent before another one is tried.
+    #[must_use]
+    pub fn greeting_patience(&self, node: &Backend) -> Duration {
+        let timeouts = &self.settings.timeouts;
+        let usual =
+            |node: &Backend| node.greetings.patience(timeouts.greeting_min, timeouts.greeting);
+        self.patience(node, usual)
+    }
+
+    fn patience(&self, node: &Backend, usual: impl Fn(&Backend) -> Duration) -> Duration {
+        let others = self.candidates().iter().filter(|one| one.up && one.open);
+        let others = others.map(|one| &*one.backend);
+        let others = others.filter(|one| !std::ptr::eq(*one, node) && !one.is_suspect());
+        let others = others.map(|one| usual(one) * SLOWER_MAX);
+        others.fold(usual(node), Duration::min)
     }
 
     /// Its nodes in the order of the file.
@@ -166,12 +198,12 @@ impl Backends {
 
     /// Tells a node's judge of one look or dial; says whether that flipped it. Who was removed
     /// is judged no longer.
-    pub fn hear(&self, backend: &Arc<Backend>, good: bool) -> Option<Flip> {
+    pub fn hear(&self, backend: &Arc<Backend>, aspect: Aspect, good: bool) -> Option<Flip> {
         let service = self.service(&backend.service)?;
         if !service.has(backend) {
             return None;
         }
-        let flip = backend.hear(good, service.thresholds())?;
+        let flip = backend.hear(aspect, good, service.thresholds())?;
         self.look_again(&backend.service);
         Some(flip)
     }

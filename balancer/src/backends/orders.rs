@@ -188,7 +188,7 @@ fn find_node<'s>(name: &str, services: impl Iterator<Item = &'s Service>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::Backends;
+    use crate::backends::{Aspect, Backends};
     use crate::backends::tests::service;
 
     fn order(backends: &Backends, order: Order) -> Result<(), Unknown> {
@@ -221,7 +221,7 @@ mod tests {
             // Not even where all others are held for dead.
             let candidates = backends.picture().services[0].candidates().to_vec();
             for other in &candidates[1..] {
-                backends.hear(&other.backend, false);
+                backends.hear(&other.backend, Aspect::Reach, false);
             }
             let left = places(&backends, 6);
             assert!(!left.contains(&"n0".to_owned()), "{mode:?}: {left:?}");

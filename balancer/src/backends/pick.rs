@@ -67,21 +67,29 @@ impl Picker {
         self.turn.load(Ordering::Relaxed)
     }
 
-    /// A place at a node that has not been tried. Where none of the living is left, those held for
-    /// dead are tried too: better one look too many than a client sent away while a node lives.
-    /// Those that an operator keeps back are not.
+    /// A place at a node that has not been tried. Where none of the living is left, those that are
+    /// doubted are tried, and then those held for dead: better one look too many than a client
+    /// sent away while a node lives. Those that an operator keeps back are not.
     pub(super) fn pick(&self, tried: &Tried) -> Option<Lease> {
         // Full nodes show that others live: the dead need not be looked at for want of them.
         let any_full = self.has_full(tried);
         let may_be = |one: &Candidate| one.open && !tried.has(&one.backend);
-        let lives = |one: &Candidate| one.up && may_be(one);
+        let is_up = |one: &Candidate| one.up && may_be(one);
+        let lives = |one: &Candidate| is_up(one) && !one.backend.is_suspect();
         let may_live = |one: &Candidate| !any_full && may_be(one);
         match self.mode {
-            Mode::RoundRobin => self.next_in_order(tried).or_else(|| self.next_in_turn(may_live)),
-            Mode::LeastConnections => {
-                self.least_connected(lives).or_else(|| self.least_connected(may_live))
+            Mode::RoundRobin => {
+                let next = self.next_in_order(lives).or_else(|| self.next_in_order(is_up));
+                next.or_else(|| self.next_in_turn(may_live))
             }
-            Mode::Failover => self.first(lives).or_else(|| self.first(may_live)),
+            Mode::LeastConnections => {
+                let least = self.least_connected(lives).or_else(|| self.least_connected(is_up));
+                least.or_else(|| self.least_connected(may_live))
+            }
+            Mode::Failover => {
+                let first = self.first(lives).or_else(|| self.first(is_up));
+                first.or_else(|| self.first(may_live))
+            }
         }
     }
 
@@ -97,7 +105,7 @@ impl Picker {
     }
 
     /// Round robin among those that are up.
-    fn next_in_order(&self, tried: &Tried) -> Option<Lease> {
+    fn next_in_order(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
         let length = self.order.len();
         if length == 0 {
             return None;
@@ -105,8 +113,8 @@ impl Picker {
         let start = self.turn.fetch_add(1, Ordering::Relaxed);
         let turns = (0..length).map(|step| self.order[start.wrapping_add(step) % length]);
         let candidates = turns.map(|place| &self.candidates[place]);
-        let mut untried = candidates.filter(|candidate| !tried.has(&candidate.backend));
-        untried.find_map(|candidate| candidate.backend.lease())
+        let mut allowed = candidates.filter(|candidate| allowed(candidate));
+        allowed.find_map(|candidate| candidate.backend.lease())
     }
 
     /// One after the other, whatever the weight.

@@ -24,10 +24,18 @@ pub(super) fn service(mode: Mode, weights: &[u32]) -> settings::Service {
         mode,
         protocol: Protocol::Smtp,
         proxy_protocol: ProxyProtocol::None,
-        health: Health { interval: second, timeout: second, rise: 1, fall: 1 },
+        health: Health {
+            interval: second,
+            greeting_interval: second,
+            timeout: second,
+            rise: 1,
+            fall: 1,
+        },
         timeouts: Timeouts {
             connect: second,
+            connect_min: second,
             greeting: second,
+            greeting_min: second,
             last_greeting: second,
             idle: second,
             vanished: second,
@@ -101,9 +109,9 @@ fn least_connections_are_level_and_take_turns() {
 fn failover_keeps_the_order_of_the_file() {
     let backends = backends(Mode::Failover, &[1, 1, 1]);
     assert_eq!(picked(&backends, 3, true), [0, 0, 0]);
-    assert_eq!(backends.hear(&node(&backends, 0), false), Some(Flip::Down));
+    assert_eq!(backends.hear(&node(&backends, 0), Aspect::Reach, false), Some(Flip::Down));
     assert_eq!(picked(&backends, 2, true), [1, 1]);
-    assert_eq!(backends.hear(&node(&backends, 0), true), Some(Flip::Up));
+    assert_eq!(backends.hear(&node(&backends, 0), Aspect::Reach, true), Some(Flip::Up));
     assert_eq!(picked(&backends, 1, true), [0]);
 }
 
@@ -112,7 +120,7 @@ fn when_all_are_held_for_dead_all_are_tried() {
     for mode in MODES {
         let backends = backends(mode, &[1, 5, 1]);
         for place in 0..3 {
-            backends.hear(&node(&backends, place), false);
+            backends.hear(&node(&backends, place), Aspect::Reach, false);
         }
         let mut tried = Tried::default();
         let mut places = Vec::new();
@@ -149,7 +157,7 @@ fn picks_at_the_same_time_are_exact() {
 fn counts_and_health_survive_a_reload() {
     let backends = backends(Mode::RoundRobin, &[1, 1, 1]);
     let lease = pick(&backends, &Tried::default()).expect("there are nodes");
-    backends.hear(&node(&backends, 1), false);
+    backends.hear(&node(&backends, 1), Aspect::Reach, false);
     let mut settings = service(Mode::LeastConnections, &[4, 1]);
     settings.nodes[1].name = "other".into();
     let change = backends.replace(vec![settings]);
@@ -162,7 +170,11 @@ fn counts_and_health_survive_a_reload() {
     assert!(node(&backends, 1).is_up(), "a node of another name is another node");
     drop(lease);
     assert_eq!(node(&backends, 0).active(), 0);
-    assert_eq!(backends.hear(&change.removed[0], true), None, "who was removed is not judged");
+    assert_eq!(
+        backends.hear(&change.removed[0], Aspect::Reach, true),
+        None,
+        "who was removed is not judged"
+    );
     assert_eq!(backends.replace(Vec::new()).removed.len(), 2);
 }
 
@@ -248,7 +260,7 @@ proptest! {
                 Event::Close(_) => {}
                 Event::Health(at, up) => {
                     let place = at.index(count);
-                    backends.hear(&node(&backends, place), up);
+                    backends.hear(&node(&backends, place), Aspect::Reach, up);
                     reference.up[place] = up;
                 }
             }

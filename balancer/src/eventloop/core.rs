@@ -28,6 +28,11 @@ pub(super) const GENERATIONS: u32 = u32::MAX;
 pub(crate) struct Moment(u64);
 
 impl Moment {
+    /// How long it is until then.
+    pub(crate) fn until(self, then: Self) -> Duration {
+        Duration::from_millis(then.0.saturating_sub(self.0))
+    }
+
     /// So much later, at least a millisecond.
     pub(crate) fn after(self, time: Duration) -> Self {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);

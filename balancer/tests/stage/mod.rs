@@ -39,6 +39,11 @@ impl Node {
         Self { address, accepting }
     }
 
+    /// Whatever is at this address; `accepting` ends with it.
+    pub(crate) fn of(address: SocketAddr, accepting: tokio::task::JoinHandle<()>) -> Self {
+        Self { address, accepting }
+    }
+
     /// Greets with its name and a line's end, then gives back what it is given.
     pub(crate) async fn greeter(name: &'static str) -> Self {
         Self::start(move |mut stream| async move {
@@ -142,6 +147,21 @@ impl Stage {
         for node in status.services.iter().flat_map(|service| &service.nodes) {
             assert_eq!(node.connections, 0, "a lease of {} leaked", node.name);
         }
+    }
+
+    fn node(&self, place: usize) -> std::sync::Arc<balancer::backends::Backend> {
+        let picture = self.house.front().backends.picture();
+        picture.services[0].candidates()[place].backend.clone()
+    }
+
+    /// Whether it is known how long this node's greeting takes.
+    pub(crate) fn learned(&self, place: usize) -> bool {
+        self.node(place).greetings.patience(Duration::ZERO, LONG) < LONG
+    }
+
+    /// Whether it is known how long a dial to this node takes.
+    pub(crate) fn reached(&self, place: usize) -> bool {
+        self.node(place).dials.patience(Duration::ZERO, LONG) < LONG
     }
 
     /// How many connections ended in this way.

@@ -6,6 +6,8 @@
 //! pipe, without being copied, until it trickles again. What an idle connection holds is its two
 //! [`Way`]s: no buffer, no pipe.
 
+mod opening;
+
 use std::io;
 use std::time::Duration;
 
@@ -106,36 +108,11 @@ impl<'c> Relay<'c> {
         self.client.core()
     }
 
-    /// Hands the node's first word to the client, if it has come; `None` where it has not.
-    ///
-    /// # Errors
-    /// `UnexpectedEof` where the node ended without a word, else what broke it. The client has
-    /// heard nothing then, so another node may be tried for it.
-    pub(crate) fn first_word(&mut self) -> Option<io::Result<()>> {
-        if !self.node.is_readable() {
-            return None;
-        }
-        self.core().with_scratch(|scratch| {
-            let (bytes, last) = match self.node.receive(scratch) {
-                Ok(Received::Nothing) => return None,
-                Ok(Received::End) => return Some(Err(io::ErrorKind::UnexpectedEof.into())),
-                Ok(Received::Last(bytes)) => (bytes, true),
-                Ok(Received::Bytes(bytes)) => (bytes, false),
-                Err(error) => return Some(Err(error)),
-            };
-            self.down.ended = last;
-            if deliver(self.client, &mut self.down, &scratch[..bytes]).is_err() {
-                self.give_up(Side::Client);
-            }
-            Some(Ok(()))
-        })
-    }
-
     /// Carries bytes until both sides have ended, one is gone, nothing comes for `idle`, or the
     /// node is to be left.
     ///
     /// No `async fn`: it would hold its arguments twice, for each idle connection.
-    #[allow(clippy::manual_async_fn, reason = "an async fn is 32 bytes larger")]
+    #[allow(clippy::manual_async_fn, reason = "as `async` it is 32 bytes larger")]
     pub(crate) fn both_ways(
         &mut self,
         idle: Duration,
