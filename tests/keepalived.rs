@@ -90,7 +90,8 @@ impl Half {
         wait_until("it stands by", MOMENT, || {
             ready(&self.machine)?;
             let log = self.keepalived.log();
-            let mut states = log.lines().rev().filter(|line| line.ends_with(" STATE"));
+            // "Entering BACKUP STATE", with "(init)" behind it at the start; "entering FAULT state".
+            let mut states = log.lines().rev().filter(|line| line.contains("ntering "));
             let stands_by = states.next().is_some_and(|line| line.contains("BACKUP"));
             if stands_by { Ok(()) } else { Err(log) }
         });
