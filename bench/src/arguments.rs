@@ -25,6 +25,8 @@ pub(crate) struct Arguments {
 pub(crate) enum Command {
     /// Our balancer beside HAProxy and nginx (about 2.5 minutes)
     Proxy(Measure),
+    /// System calls of our balancer and of HAProxy, by connection and by round trip (20 seconds)
+    Syscalls(Measure),
     /// Our balancer beside HAProxy while a node goes wrong (about 3 minutes)
     Failover(Measure),
     /// One fault, short: shows that `failover` runs, measures nothing

@@ -16,6 +16,7 @@ mod process;
 mod record;
 mod report;
 mod scenario;
+mod system_calls;
 
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -71,6 +72,12 @@ async fn work(command: Command) -> Step<()> {
             let options = options(&measure, 5, 1.2, 20);
             let finished = bounded(240, &options, 6.0, scenario::proxy::run(&options)).await?;
             show("proxy", &measure, finished)
+        }
+        Command::Syscalls(measure) => {
+            recordable(&measure, cfg!(debug_assertions))?;
+            let options = options(&measure, 3, 1.0, 0);
+            let run = scenario::system_calls::run(&options);
+            show("syscalls", &measure, bounded(120, &options, 3.0, run).await?)
         }
         Command::Failover(measure) => failover(&measure, false).await,
         Command::FailoverSmoke(measure) => failover(&measure, true).await,

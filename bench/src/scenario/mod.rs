@@ -9,6 +9,7 @@
 pub(crate) mod delivery;
 pub(crate) mod failover;
 pub(crate) mod proxy;
+pub(crate) mod system_calls;
 
 use std::path::PathBuf;
 use std::time::Duration;
