@@ -91,6 +91,15 @@ impl Ledger {
         });
     }
 
+    /// How many sessions broke off in the middle so far.
+    ///
+    /// # Panics
+    /// When a sender has panicked.
+    pub fn cut_off(&self) -> usize {
+        let seen = self.seen.lock().expect("no sender panicked");
+        seen.values().filter(|seen| **seen == Seen::CutOff).count()
+    }
+
     /// Holds the book against all that was read: what was answered 250 is there once, what was
     /// cut off at most once, nobody was refused, and nothing is there that nobody sent.
     ///
