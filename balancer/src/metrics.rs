@@ -347,7 +347,7 @@ pub fn describe() {
 fn describe_nodes() {
     describe_gauge!(
         "balancer_node_open",
-        "1 when the node gets new sessions, 0 when an operator keeps them away (drain, maintenance)."
+        "1 when the node gets new sessions, 0 when an operator keeps them away."
     );
     describe_gauge!("balancer_node_weight", "The node's share, as the file or an operator says.");
     describe_gauge!("balancer_node_up", "1 when the node is held for alive, 0 when for dead.");

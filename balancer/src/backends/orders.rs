@@ -188,8 +188,8 @@ fn find_node<'s>(name: &str, services: impl Iterator<Item = &'s Service>) -> Res
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::{Aspect, Backends};
     use crate::backends::tests::service;
+    use crate::backends::{Aspect, Backends};
 
     fn order(backends: &Backends, order: Order) -> Result<(), Unknown> {
         backends.order(order, SystemTime::UNIX_EPOCH, "me".into())

@@ -149,7 +149,10 @@ impl Clerk {
         let peer: Arc<str> = peer.into();
         let service = service_fn(move |request| {
             let (recorder, desk, peer) = (recorder.clone(), desk.clone(), peer.clone());
-            async move { Ok::<_, Infallible>(response(answer(request, &recorder, &*desk, &peer).await)) }
+            async move {
+                let answer = answer(request, &recorder, &*desk, &peer).await;
+                Ok::<_, Infallible>(response(answer))
+            }
         });
         let mut http = http1::Builder::new();
         http.timer(TokioTimer::new()).header_read_timeout(HEAD_TIMEOUT).max_buf_size(16 * 1024);
