@@ -2,6 +2,8 @@
 //! It does not know YAML's syntax (`shared::config` does) or what is done with a setting.
 //! `commands` and `reload` call it.
 
+mod failover;
+
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::Path;
 use std::time::Duration;
@@ -156,6 +158,7 @@ fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
     let health = health(&mut map);
     let timeouts = timeouts(&mut map, protocol.unwrap_or(Protocol::Tcp), protocol.is_some());
     let (limits, source) = (service_limits(&mut map), source(&mut map));
+    let failover = failover::read(&mut map);
     let nodes = nodes(&mut map, seen);
     Some(Service {
         name: ServiceName(name?.into()),
@@ -165,6 +168,7 @@ fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
         proxy_protocol,
         health,
         timeouts,
+        failover,
         limits,
         source,
         nodes,

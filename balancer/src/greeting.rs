@@ -49,9 +49,24 @@ pub fn read(protocol: Protocol, said: &[u8]) -> Greeting {
         Protocol::Smtp => read_code(said),
         Protocol::Pop3 => read_word(said, &POP3),
         Protocol::Imap => read_word(said, &IMAP),
+        Protocol::Tls => read_record(said),
         // What is not known is not judged.
-        Protocol::Tls | Protocol::Tcp if said.is_empty() => Greeting::Unfinished,
-        Protocol::Tls | Protocol::Tcp => Greeting::Welcome,
+        Protocol::Tcp if said.is_empty() => Greeting::Unfinished,
+        Protocol::Tcp => Greeting::Welcome,
+    }
+}
+
+/// A handshake, or an alert in its stead (RFC 8446 §5.1, §6). Only an alert that speaks of the
+/// server itself is another node's chance: any of them would say the others to this client.
+fn read_record(said: &[u8]) -> Greeting {
+    const ALERT: u8 = 21;
+    const INTERNAL_ERROR: u8 = 80;
+    match said {
+        [] => Greeting::Unfinished,
+        [ALERT, _, _, 0, 2, _, INTERNAL_ERROR, ..] => Greeting::Busy,
+        [ALERT, rest @ ..] if rest.len() < 6 => Greeting::Unfinished,
+        [ALERT, ..] => Greeting::Refused,
+        _ => Greeting::Welcome,
     }
 }
 
@@ -119,6 +134,10 @@ mod tests {
             (Protocol::Imap, "* NO\r\n", Strange),
             (Protocol::Tcp, "421 anything\r\n", Welcome),
             (Protocol::Tls, "", Unfinished),
+            (Protocol::Tls, "\x16\x03\x03", Welcome),
+            (Protocol::Tls, "\x15\x03\x03\0\x02\x02", Unfinished),
+            (Protocol::Tls, "\x15\x03\x03\0\x02\x02\x50", Busy),
+            (Protocol::Tls, "\x15\x03\x03\0\x02\x02\x28", Refused),
         ] {
             assert_eq!(read(protocol, said.as_bytes()), meant, "{protocol:?} {said:?}");
         }

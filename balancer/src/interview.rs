@@ -11,12 +11,13 @@ use shared::proxy_header::{encode_v1, encode_v2_local};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
 
 use crate::backends::{Aspect, Backend, Backends, Service};
+use crate::comeback::flipped;
 use crate::greeting::{self, Greeting};
 use crate::outcome::Cause;
 use crate::probe::{current, say_that_it_stood_still, spread, stood_still};
 use crate::settings::{Protocol, ProxyProtocol};
 use crate::socket::Socket;
-use crate::verdict::{cause_of_dial, cause_of_silence, report_flip};
+use crate::verdict::{cause_of_dial, cause_of_silence};
 
 /// A node in doubt is visited this often.
 const DOUBT_INTERVAL: Duration = Duration::from_millis(250);
@@ -62,7 +63,7 @@ pub async fn watch(node: Arc<Backend>, backends: Arc<Backends>) {
 }
 
 fn tell(
-    backends: &Backends,
+    backends: &Arc<Backends>,
     service: &Service,
     node: &Arc<Backend>,
     visited: Result<Duration, Cause>,
@@ -84,7 +85,7 @@ fn tell(
     }
     node.metrics.probed(visited.is_ok());
     if let Some(flip) = backends.hear(node, Aspect::Service, visited.is_ok()) {
-        report_flip(backends, node, flip, visited.err().map_or("", Cause::name));
+        flipped(backends, node, flip, visited.err().map_or("", Cause::name));
     }
 }
 

@@ -11,10 +11,10 @@
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
 //! force · `probe` knocks at nodes and `interview` hears them, through `socket`, when a `bell`
-//! rings · `self_check` at our own doors · `virtual_ip` holds the address · `verdict` what a
-//! failed dial means · `farewell` empties a node · `api` what an operator asks and says, through
-//! `admin_door` · `metrics`, `pulse` and `outcome` what is seen · `descriptors` how many fit ·
-//! `commands` the command line.
+//! rings; `comeback` leads one back that is up again · `self_check` at our own doors ·
+//! `virtual_ip` holds the address · `verdict` what a failed dial means · `farewell` empties a node
+//! · `api` what an operator asks and says, through `admin_door` · `metrics`, `pulse` and `outcome`
+//! what is seen · `descriptors` how many fit · `commands` the command line.
 
 pub mod account;
 pub mod admin_door;
@@ -22,6 +22,7 @@ pub mod admission;
 pub mod api;
 pub mod backends;
 pub mod bell;
+mod comeback;
 pub mod commands;
 pub mod config;
 pub mod connection;

@@ -14,9 +14,10 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::backends::{Aspect, Backend, Backends, Service};
+use crate::comeback::flipped;
 use crate::outcome::Cause;
 use crate::socket::Socket;
-use crate::verdict::{cause_of_dial, report_flip};
+use crate::verdict::cause_of_dial;
 
 /// A look knocks so many times, spread over its time: one packet that is lost is no verdict.
 const KNOCKS: u32 = 4;
@@ -64,7 +65,7 @@ pub(crate) fn say_that_it_stood_still(node: &Backend) {
     tracing::warn!(service, node, "this machine stood still; a failed look is not counted");
 }
 
-fn tell(backends: &Backends, node: &Arc<Backend>, looked: Result<Duration, Cause>) {
+fn tell(backends: &Arc<Backends>, node: &Arc<Backend>, looked: Result<Duration, Cause>) {
     let good = looked.is_ok();
     match looked {
         Err(Cause::Local) => return,
@@ -81,7 +82,7 @@ fn tell(backends: &Backends, node: &Arc<Backend>, looked: Result<Duration, Cause
     }
     node.metrics.probed(good);
     if let Some(flip) = backends.hear(node, Aspect::Reach, good) {
-        report_flip(backends, node, flip, looked.err().map_or("", Cause::name));
+        flipped(backends, node, flip, looked.err().map_or("", Cause::name));
     }
 }
 

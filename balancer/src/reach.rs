@@ -156,12 +156,13 @@ impl<'c> Search<'c, '_> {
         let timeouts = &now.settings.timeouts;
         let idle = timeouts.idle;
         let usual = now.greeting_patience(lease.backend());
-        let patience =
-            if self.is_last(now) { timeouts.last_greeting.max(timeouts.greeting) } else { usual };
+        let is_last = self.is_last(now);
+        let patience = if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { usual };
+        let judged = (!is_last).then_some(now.settings.protocol);
         let mut flight = std::mem::take(&mut self.flight);
         flight.begin_anew();
         let look = |flight: &mut Flight, relay: &mut Relay<'c>| {
-            relay.first_word(None).or_else(|| relay.hand_on(flight).err().map(Err))
+            relay.first_word(judged).or_else(|| relay.hand_on(flight).err().map(Err))
         };
         // A node owes no answer to half a hello.
         let whole = self.wait(idle, || {

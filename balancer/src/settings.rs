@@ -154,6 +154,8 @@ pub struct Service {
     pub health: Health,
     /// How long things may take.
     pub timeouts: Timeouts,
+    /// What is done when a node goes down or comes back.
+    pub failover: Failover,
     /// How many may be inside at once.
     pub limits: ServiceLimits,
     /// Addresses of ours that nodes are dialed from, in turn; empty: the system's choice.
@@ -181,6 +183,42 @@ pub struct Limits {
     pub connections_per_address_max: usize,
     /// New connections of one client address in a minute; `None`: any number.
     pub connections_per_address_per_minute_max: Option<u32>,
+}
+
+/// What is done when a node goes down or comes back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Failover {
+    /// Mode failover goes back to an earlier node as soon as it is up again.
+    pub preempt: bool,
+    /// A node that is up again gets at most this part of its fair share of new sessions ...
+    pub return_percent: u32,
+    /// ... rising to it over this time; zero: no limit.
+    pub return_time: Duration,
+    /// What becomes of the sessions of a node that is down.
+    pub on_down: OnDown,
+    /// How many of them are closed in a second.
+    pub close_per_second: u32,
+}
+
+impl Default for Failover {
+    fn default() -> Self {
+        Self {
+            preempt: true,
+            return_percent: 200,
+            return_time: Duration::from_secs(30),
+            on_down: OnDown::Keep,
+            close_per_second: 100,
+        }
+    }
+}
+
+/// What becomes of the sessions of a node that is down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDown {
+    /// They may go on: what does not answer a new connection may well serve an old one.
+    Keep,
+    /// They are closed, so that their clients come again and meet another node.
+    Close,
 }
 
 /// How many may be inside one service at once.

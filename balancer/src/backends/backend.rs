@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 
 use shared::shutdown::Stop;
 
+use super::comeback::Share;
 use super::health::{Aspect, Flip, Judge, Thresholds};
 use super::patience::Learned;
 use super::suspicion::Suspicion;
@@ -45,6 +46,7 @@ pub struct Backend {
     pub reach_asked: Bell,
     /// Somebody wants to know at once whether it serves.
     pub service_asked: Bell,
+    pub(super) share: Share,
     suspicion: Suspicion,
     active: AtomicUsize,
     max: AtomicUsize,
@@ -71,6 +73,7 @@ impl Backend {
             greetings: Learned::default(),
             reach_asked: Bell::default(),
             service_asked: Bell::default(),
+            share: Share::default(),
             suspicion: Suspicion::default(),
             active: AtomicUsize::new(0),
             max: AtomicUsize::new(usize::MAX),

@@ -3,6 +3,7 @@
 //! tell it what they saw, `house` gives it a new picture.
 
 mod backend;
+mod comeback;
 mod health;
 mod orders;
 mod patience;
@@ -17,6 +18,7 @@ use std::time::{Duration, SystemTime};
 use arc_swap::ArcSwap;
 
 pub use backend::{Backend, Lease, Tried};
+pub use comeback::WHOLE;
 pub use health::{Aspect, Flip, Judge, Thresholds};
 pub use orders::{Duty, Order, Orders, Said, Unknown};
 pub use patience::Learned;
@@ -208,6 +210,15 @@ impl Backends {
         Some(flip)
     }
 
+    /// A node gets at most so many thousandths of its service's new sessions from now on.
+    pub fn limit_share(&self, backend: &Arc<Backend>, thousandths: u32) {
+        let was_limited = backend.share.is_limited();
+        backend.share.set(thousandths);
+        if was_limited != backend.share.is_limited() {
+            self.look_again(&backend.service);
+        }
+    }
+
     /// An operator says something, for new sessions from now on.
     ///
     /// # Errors
@@ -282,5 +293,5 @@ fn picker(
     });
     let turn = before.filter(|service| service.mode() == mode).map(|service| service.picker.turn());
     let turn = turn.unwrap_or_else(|| first_turn(mode, settings.nodes.len()));
-    Picker::new(mode, candidates.collect(), turn)
+    Picker::new(mode, candidates.collect(), turn).with_preempt(settings.failover.preempt)
 }

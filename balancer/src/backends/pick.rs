@@ -30,6 +30,10 @@ pub struct Picker {
     order: Box<[usize]>,
     /// Where round robin is, or who was chosen last.
     turn: AtomicUsize,
+    /// Failover goes back to an earlier one by itself.
+    preempt: bool,
+    /// Somebody's share is limited.
+    any_limited: bool,
 }
 
 impl Picker {
@@ -38,12 +42,20 @@ impl Picker {
             Mode::RoundRobin => smooth_order(&candidates),
             Mode::LeastConnections | Mode::Failover => Vec::new(),
         };
+        let any_limited = candidates.iter().any(|one| one.backend.share.is_limited());
         Self {
             mode,
             candidates: candidates.into(),
             order: order.into(),
             turn: AtomicUsize::new(turn),
+            preempt: true,
+            any_limited: any_limited && mode != Mode::Failover,
         }
+    }
+
+    /// Whether failover goes back to an earlier node by itself.
+    pub(super) fn with_preempt(self, preempt: bool) -> Self {
+        Self { preempt, ..self }
     }
 
     /// The candidates in the order of the file.
@@ -71,11 +83,24 @@ impl Picker {
     /// doubted are tried, and then those held for dead: better one look too many than a client
     /// sent away while a node lives. Those that an operator keeps back are not.
     pub(super) fn pick(&self, tried: &Tried) -> Option<Lease> {
+        if !self.any_limited {
+            return self.pick_of(tried, |_| true);
+        }
+        if tried.count() == 0 {
+            self.candidates.iter().for_each(|one| one.backend.share.earn());
+        }
+        let lease = self.pick_of(tried, |one| one.backend.share.suffices())?;
+        lease.backend().share.pay();
+        Some(lease)
+    }
+
+    /// `preferred`: others of the living come right after them.
+    fn pick_of(&self, tried: &Tried, preferred: impl Fn(&Candidate) -> bool) -> Option<Lease> {
         // Full nodes show that others live: the dead need not be looked at for want of them.
         let any_full = self.has_full(tried);
         let may_be = |one: &Candidate| one.open && !tried.has(&one.backend);
         let is_up = |one: &Candidate| one.up && may_be(one);
-        let lives = |one: &Candidate| is_up(one) && !one.backend.is_suspect();
+        let lives = |one: &Candidate| is_up(one) && !one.backend.is_suspect() && preferred(one);
         let may_live = |one: &Candidate| !any_full && may_be(one);
         match self.mode {
             Mode::RoundRobin => {
@@ -87,7 +112,8 @@ impl Picker {
                 least.or_else(|| self.least_connected(may_live))
             }
             Mode::Failover => {
-                let first = self.first(lives).or_else(|| self.first(is_up));
+                let kept = if self.preempt { None } else { self.same_again(lives) };
+                let first = kept.or_else(|| self.first(lives)).or_else(|| self.first(is_up));
                 first.or_else(|| self.first(may_live))
             }
         }
@@ -99,9 +125,21 @@ impl Picker {
         may_be.any(|one| one.backend.is_full() && !tried.has(&one.backend))
     }
 
+    /// Whoever was first the last time, as long as it may be.
+    fn same_again(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
+        let last = self.candidates.get(self.turn.load(Ordering::Relaxed));
+        last.filter(|candidate| allowed(candidate))?.backend.lease()
+    }
+
     fn first(&self, allowed: impl Fn(&Candidate) -> bool) -> Option<Lease> {
-        let mut allowed = self.candidates.iter().filter(|candidate| allowed(candidate));
-        allowed.find_map(|candidate| candidate.backend.lease())
+        let mut candidates = self.candidates.iter().enumerate();
+        candidates.find_map(|(place, candidate)| {
+            let lease = allowed(candidate).then(|| candidate.backend.lease())??;
+            if self.turn.load(Ordering::Relaxed) != place {
+                self.turn.store(place, Ordering::Relaxed);
+            }
+            Some(lease)
+        })
     }
 
     /// Round robin among those that are up.

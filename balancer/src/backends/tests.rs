@@ -40,6 +40,7 @@ pub(super) fn service(mode: Mode, weights: &[u32]) -> settings::Service {
             idle: second,
             vanished: second,
         },
+        failover: settings::Failover::default(),
         limits: ServiceLimits::default(),
         source: Vec::new(),
         nodes: weights.iter().enumerate().map(node).collect(),
@@ -116,6 +117,62 @@ fn failover_keeps_the_order_of_the_file() {
 }
 
 #[test]
+fn failover_without_preemption_stays_where_it_is() {
+    let backends = Backends::default();
+    let mut settings = service(Mode::Failover, &[1, 1, 1]);
+    settings.failover.preempt = false;
+    backends.replace(vec![settings]);
+    assert_eq!(picked(&backends, 2, true), [0, 0]);
+    backends.hear(&node(&backends, 0), Aspect::Reach, false);
+    assert_eq!(picked(&backends, 2, true), [1, 1]);
+    backends.hear(&node(&backends, 0), Aspect::Reach, true);
+    assert_eq!(picked(&backends, 2, true), [1, 1], "it does not go back by itself");
+    node(&backends, 1).doubt(Aspect::Reach);
+    assert_eq!(picked(&backends, 2, true), [0, 0]);
+}
+
+#[test]
+fn a_node_in_doubt_is_used_only_if_nobody_else_is_left() {
+    for mode in MODES {
+        let backends = backends(mode, &[1, 1, 1]);
+        node(&backends, 0).doubt(Aspect::Service);
+        backends.hear(&node(&backends, 1), Aspect::Reach, false);
+        assert_eq!(picked(&backends, 3, true), [2, 2, 2], "{mode:?}");
+        node(&backends, 2).doubt(Aspect::Reach);
+        let places = picked(&backends, 6, true);
+        assert!(!places.contains(&1), "doubted ones come before the dead: {mode:?} {places:?}");
+        node(&backends, 0).trust(Aspect::Service);
+        assert_eq!(picked(&backends, 3, true), [0, 0, 0], "{mode:?}");
+    }
+}
+
+#[test]
+fn a_node_that_is_back_gets_its_share_and_no_more() {
+    for mode in [Mode::RoundRobin, Mode::LeastConnections] {
+        let backends = backends(mode, &[1, 1, 1]);
+        let held: Vec<_> = (0..2).map(|place| node(&backends, place)).collect();
+        let _held: Vec<_> =
+            held.iter().flat_map(|node| (0..1000).filter_map(|_| node.lease())).collect();
+        for (thousandths, most) in [(200, 201), (667, 668)] {
+            backends.limit_share(&node(&backends, 2), thousandths);
+            let places = picked(&backends, 1000, false);
+            let its = places.iter().filter(|place| **place == 2).count();
+            assert!(its <= most, "{mode:?}: {its} of 1000 at {thousandths}");
+            if mode == Mode::LeastConnections {
+                assert!(its + 5 >= most, "{mode:?}: {its} of 1000 at {thousandths}");
+            }
+        }
+        // Nobody is sent away because its share is used up.
+        for place in 0..2 {
+            backends.hear(&node(&backends, place), Aspect::Reach, false);
+        }
+        assert_eq!(picked(&backends, 5, false), [2; 5]);
+        backends.limit_share(&node(&backends, 2), WHOLE);
+        assert_eq!(picked(&backends, 5, false), [2; 5]);
+    }
+}
+
+#[test]
 fn when_all_are_held_for_dead_all_are_tried() {
     for mode in MODES {
         let backends = backends(mode, &[1, 5, 1]);
@@ -183,14 +240,17 @@ struct Reference {
     mode: Mode,
     weights: Vec<u32>,
     up: Vec<bool>,
+    doubted: Vec<bool>,
     active: Vec<usize>,
     last: usize,
 }
 
 impl Reference {
     fn living(&self) -> Vec<usize> {
-        let up: Vec<_> = (0..self.up.len()).filter(|place| self.up[*place]).collect();
-        if up.is_empty() { (0..self.up.len()).collect() } else { up }
+        let all: Vec<_> = (0..self.up.len()).collect();
+        let up: Vec<_> = all.iter().copied().filter(|place| self.up[*place]).collect();
+        let clear: Vec<_> = up.iter().copied().filter(|place| !self.doubted[*place]).collect();
+        [clear, up, all].into_iter().find(|some| !some.is_empty()).expect("there are nodes")
     }
 
     /// Every answer that would be right.
@@ -218,6 +278,7 @@ enum Event {
     Pick,
     Close(prop::sample::Index),
     Health(prop::sample::Index, bool),
+    Doubt(prop::sample::Index, bool),
 }
 
 fn events() -> impl Strategy<Value = Vec<Event>> {
@@ -225,6 +286,7 @@ fn events() -> impl Strategy<Value = Vec<Event>> {
         4 => Just(Event::Pick),
         2 => any::<prop::sample::Index>().prop_map(Event::Close),
         1 => any::<(prop::sample::Index, bool)>().prop_map(|(at, up)| Event::Health(at, up)),
+        1 => any::<(prop::sample::Index, bool)>().prop_map(|(at, is_so)| Event::Doubt(at, is_so)),
     ];
     prop::collection::vec(event, 0..200)
 }
@@ -239,7 +301,8 @@ proptest! {
         let backends = backends(mode, &weights);
         let count = weights.len();
         let mut reference = Reference {
-            mode, weights, up: vec![true; count], active: vec![0; count], last: count - 1,
+            mode, weights, up: vec![true; count], doubted: vec![false; count],
+            active: vec![0; count], last: count - 1,
         };
         let mut leases: Vec<Lease> = Vec::new();
         for event in events {
@@ -258,6 +321,12 @@ proptest! {
                     reference.active[place(&lease)] -= 1;
                 }
                 Event::Close(_) => {}
+                Event::Doubt(at, is_so) => {
+                    let place = at.index(count);
+                    let node = node(&backends, place);
+                    if is_so { node.doubt(Aspect::Reach) } else { node.trust(Aspect::Reach) }
+                    reference.doubted[place] = is_so;
+                }
                 Event::Health(at, up) => {
                     let place = at.index(count);
                     backends.hear(&node(&backends, place), Aspect::Reach, up);
