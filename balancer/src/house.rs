@@ -2,14 +2,14 @@
 //! It does not know where settings come from or who asks. `commands::run` builds and closes it.
 
 use std::net::IpAddr;
-use std::sync::{Arc, Weak};
+use std::sync::Arc;
 use std::time::Duration;
 
 use shared::listener::ConnectionLimit;
 use shared::shutdown::Stop;
 
 use crate::admission::Admission;
-use crate::backends::Backend;
+use crate::backends::{Backend, Candidate};
 use crate::config::Config;
 use crate::connection::Front;
 use crate::crew::Crew;
@@ -33,8 +33,6 @@ pub struct House {
     crew: Arc<Crew>,
     doors: Vec<OpenDoor>,
     farewell: Farewell,
-    /// Nodes that were taken out of the file and may still have connections.
-    leaving: Vec<Weak<Backend>>,
 }
 
 /// Why settings could not be put in force: one sentence for each door that cannot be opened.
@@ -64,15 +62,8 @@ impl House {
         let farewell = Farewell::new(backends, &crew);
         tokio::spawn(pulse::watch(Arc::downgrade(backends)));
         let empty = Config { services: Vec::new(), ..config.clone() };
-        let mut house = Self {
-            config: empty,
-            descriptors,
-            hallway,
-            crew,
-            doors: Vec::new(),
-            farewell,
-            leaving: Vec::new(),
-        };
+        let mut house =
+            Self { config: empty, descriptors, hallway, crew, doors: Vec::new(), farewell };
         house.refit(config)?;
         Ok(house)
     }
@@ -146,11 +137,14 @@ impl House {
     }
 
     /// Connections of nodes that were taken away may go on for a while.
-    fn see_off(&mut self, removed: Vec<Arc<Backend>>, drain_timeout: Duration) {
-        self.leaving.retain(|node| node.strong_count() > 0);
+    fn see_off(&self, removed: Vec<Arc<Backend>>, drain_timeout: Duration) {
         for node in removed {
-            node.metrics.removed();
-            self.leaving.push(Arc::downgrade(&node));
+            let service = self.front().backends.service(&node.service);
+            // Another address under the old name goes on with its series.
+            let has_heir = |one: &Candidate| one.backend.name == node.name;
+            if !service.is_some_and(|service| service.candidates().iter().any(has_heir)) {
+                node.metrics.removed();
+            }
             let crew = Arc::downgrade(&self.crew);
             tokio::spawn(async move {
                 tokio::time::sleep(drain_timeout).await;
@@ -185,7 +179,7 @@ impl House {
         let picture = self.front().backends.picture();
         let nodes = picture.services.iter().flat_map(|service| service.candidates());
         let nodes = nodes.map(|candidate| candidate.backend.clone());
-        for node in nodes.chain(self.leaving.iter().filter_map(Weak::upgrade)) {
+        for node in nodes.chain(self.front().backends.leaving()) {
             node.leave.request();
         }
         self.crew.look_again();

@@ -287,3 +287,61 @@ fn a_token_is_asked_for() {
     assert!(drained.status.success(), "{}", text(&drained.stderr));
     assert!(!running.log().contains("0123456789abcdef"), "the token is in the log");
 }
+
+#[test]
+fn a_machine_that_moves_keeps_its_name_and_what_is_left_is_shown() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (old, new) = (echo("old"), echo("new"));
+    let running = start(folder.path(), "failover", &[old, echo("n1")]);
+    let mut inside = TcpStream::connect(running.door).expect("the door is open");
+    assert_eq!(line(&mut inside), "220 old\r\n");
+    let text_of = fs::read_to_string(&running.path).expect("it is there");
+    let moved = text_of.replace(&old.to_string(), &new.to_string());
+    fs::write(&running.path, moved).expect("it is written");
+    let began = Instant::now();
+    while running.status()["services"][0]["nodes"][0]["address"] != new.to_string() {
+        assert!(began.elapsed() < LONG, "the file never was in force");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    let shown = done(&running, &["status"]);
+    assert!(shown.contains("n0 of s is no longer in the file: 1 left"), "{shown}");
+    // The series of the name go on: NaN is for names that are gone.
+    for metric in ["up", "open", "weight"] {
+        let line = format!("balancer_node_{metric}{{service=\"s\",node=\"n0\"}} 1");
+        assert!(running.get("/metrics").contains(&line), "no {line}");
+    }
+    // It is not empty before its old address is.
+    let words = ["drain", "n0", "--wait", "--timeout", "300ms"];
+    assert!(text(&say(&running, &words).stderr).contains("1 sessions are left"));
+    drop(inside);
+    done(&running, &["drain", "n0", "--wait", "--timeout", "30s"]);
+}
+
+#[test]
+fn who_is_ready_again_keeps_the_sessions_that_are_left() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let running = start(folder.path(), "failover", &[echo("n0"), echo("n1")]);
+    let mut inside: Vec<_> =
+        (0..10).map(|_| TcpStream::connect(running.door).expect("the door is open")).collect();
+    for stream in &mut inside {
+        assert_eq!(line(stream), "220 n0\r\n");
+    }
+    done(&running, &["maintenance", "n0"]);
+    let began = Instant::now();
+    let left = || running.status()["services"][0]["nodes"][0]["connections"].as_u64();
+    while left() == Some(10) {
+        assert!(began.elapsed() < LONG, "nobody is sent away");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    done(&running, &["ready", "n0"]);
+    // Nobody is sent away any more: whoever still is inside is served, and stays.
+    let mut served = 0;
+    for stream in &mut inside {
+        let sent = stream.write_all(b"still here\r\n");
+        let mut answer = [0; 12];
+        served += usize::from(sent.is_ok() && stream.read_exact(&mut answer).is_ok());
+    }
+    assert!((1..10).contains(&served), "{served} of 10 are served");
+    let mut back = TcpStream::connect(running.door).expect("the door is open");
+    assert_eq!(line(&mut back), "220 n0\r\n");
+}

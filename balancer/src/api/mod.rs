@@ -129,6 +129,7 @@ impl StatusDesk {
             config: state.config.clone(),
             virtual_ip: self.virtual_ip.status(),
             services: services.map(|one| status::service(one, orders, &state.listening)).collect(),
+            leaving: status::leaving(&self.front.backends),
         }
     }
 
@@ -137,13 +138,14 @@ impl StatusDesk {
             connections: self.front.admission.taken(),
             connections_max: self.front.admission.max(),
             nodes: status::sessions(&self.front.backends.picture()),
+            leaving: status::leaving(&self.front.backends),
         }
     }
 
     fn asked(&self, path: &str) -> Option<Answer> {
         Some(match path {
             STATUS_PATH => json(200, &self.status()),
-            NODES_PATH => json(200, &status::machines(&self.front.backends.picture(), None)),
+            NODES_PATH => json(200, &status::machines(&self.front.backends, None)),
             SERVICES_PATH => json(200, &self.status().services),
             SESSIONS_PATH => json(200, &self.sessions()),
             _ => return None,

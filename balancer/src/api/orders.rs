@@ -93,7 +93,6 @@ impl StatusDesk {
             let known: Vec<_> = unknown.known.iter().map(String::as_str).collect();
             refusal(404, &unknown.to_string(), &known)
         })?;
-        let picture = backends.picture();
         match order {
             Order::Duty(node, duty) => {
                 tracing::info!(node = &*node, duty = duty.name(), by = &*by, "an order");
@@ -103,12 +102,12 @@ impl StatusDesk {
                     farewell.begin(node.clone());
                 }
                 let warnings = self.warnings(&node, duty);
-                let machine = machines(&picture, Some(&node)).into_iter().next();
+                let machine = machines(backends, Some(&node)).into_iter().next();
                 Ok(json(200, &json!({"node": machine, "warnings": warnings})))
             }
             Order::Weight(node, weight) => {
                 tracing::info!(node = &*node, weight, by = &*by, "an order");
-                let machine = machines(&picture, Some(&node)).into_iter().next();
+                let machine = machines(backends, Some(&node)).into_iter().next();
                 Ok(json(200, &json!({"node": machine, "warnings": []})))
             }
             Order::Mode(service, mode) => {

@@ -7,7 +7,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde::{Deserialize, Serialize};
 
-use crate::backends::{Candidate, Duty, Orders, Picture, Said, Service};
+use crate::backends::{Backend, Backends, Candidate, Duty, Orders, Picture, Said, Service};
 use crate::outcome::End;
 use crate::settings::ServiceName;
 use crate::virtual_ip::board::VirtualIpStatus;
@@ -30,6 +30,9 @@ pub struct Status {
     pub virtual_ip: Option<VirtualIpStatus>,
     /// In the order of the file.
     pub services: Vec<ServiceStatus>,
+    /// What is left at nodes that are no longer in the file.
+    #[serde(default)]
+    pub leaving: Vec<NodeSessions>,
 }
 
 /// What became of the settings file.
@@ -174,6 +177,8 @@ pub struct Sessions {
     pub connections_max: usize,
     /// In the order of the file.
     pub nodes: Vec<NodeSessions>,
+    /// What is left at nodes that are no longer in the file.
+    pub leaving: Vec<NodeSessions>,
 }
 
 /// The sessions of one node of a service. No list of them is kept: a connection is 288 bytes.
@@ -254,9 +259,17 @@ fn tenths(number: f64) -> f64 {
     (number * 10.0).round() / 10.0
 }
 
-/// All machines, or those of one name, in the order of the file.
-pub(super) fn machines(picture: &Picture, name: Option<&str>) -> Vec<Machine> {
+/// What is left at nodes that are no longer in the file.
+pub(super) fn leaving(backends: &Backends) -> Vec<NodeSessions> {
+    let nodes = backends.leaving().into_iter().filter(|node| node.active() > 0);
+    nodes.map(|node| node_sessions(&node)).collect()
+}
+
+/// All machines, or those of one name, in the order of the file. What is left at an address that
+/// a machine had before counts too.
+pub(super) fn machines(backends: &Backends, name: Option<&str>) -> Vec<Machine> {
     let mut machines: Vec<Machine> = Vec::new();
+    let picture = backends.picture();
     for service in &picture.services {
         for candidate in service.candidates() {
             let node = node(candidate, &picture.orders);
@@ -277,19 +290,20 @@ pub(super) fn machines(picture: &Picture, name: Option<&str>) -> Vec<Machine> {
             machine.services.push(MachineService { service, node });
         }
     }
+    for left in leaving(backends) {
+        let machine = machines.iter_mut().find(|machine| machine.name == left.node);
+        machine.into_iter().for_each(|machine| machine.connections += left.connections);
+    }
     machines
 }
 
 /// The sessions of every node.
 pub(super) fn sessions(picture: &Picture) -> Vec<NodeSessions> {
-    let of_service = |service: &std::sync::Arc<Service>| {
-        let name = service.settings.name.to_string();
-        let nodes = service.candidates().iter().map(|one| NodeSessions {
-            service: name.clone(),
-            node: one.backend.name.to_string(),
-            connections: one.backend.active(),
-        });
-        nodes.collect::<Vec<_>>()
-    };
-    picture.services.iter().flat_map(of_service).collect()
+    let nodes = picture.services.iter().flat_map(|service| service.candidates());
+    nodes.map(|candidate| node_sessions(&candidate.backend)).collect()
+}
+
+fn node_sessions(node: &Backend) -> NodeSessions {
+    let (service, name) = (node.service.to_string(), node.name.to_string());
+    NodeSessions { service, node: name, connections: node.active() }
 }

@@ -12,7 +12,7 @@ mod suspicion;
 #[cfg(test)]
 mod tests;
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::{Duration, SystemTime};
 
 use arc_swap::ArcSwap;
@@ -154,6 +154,8 @@ pub struct Backends {
     picture: ArcSwap<Picture>,
     /// Held while the picture is replaced, so that no flip is lost to another writer.
     replacing: Mutex<()>,
+    /// Nodes that were taken out of the file and may still have connections.
+    leaving: Mutex<Vec<Weak<Backend>>>,
 }
 
 impl Backends {
@@ -161,6 +163,14 @@ impl Backends {
     #[must_use]
     pub fn picture(&self) -> Arc<Picture> {
         self.picture.load_full()
+    }
+
+    /// Nodes that are in the file no longer, while anybody uses them.
+    #[must_use]
+    pub fn leaving(&self) -> Vec<Arc<Backend>> {
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.retain(|node| node.strong_count() > 0);
+        leaving.iter().filter_map(Weak::upgrade).collect()
     }
 
     /// The service as it is now.
@@ -195,6 +205,9 @@ impl Backends {
             change.removed.extend(gone.cloned());
         }
         self.picture.store(Arc::new(picture));
+        let mut leaving = self.leaving.lock().unwrap_or_else(PoisonError::into_inner);
+        leaving.extend(change.removed.iter().map(Arc::downgrade));
+        drop(leaving);
         change
     }
 

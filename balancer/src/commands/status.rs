@@ -74,6 +74,10 @@ fn table(status: &Status, now: u64) -> String {
         rows.extend(service.nodes.iter().map(|node| row(node, now)));
         text += &columns(&rows);
     }
+    for left in &status.leaving {
+        let (service, node, sessions) = (&left.service, &left.node, left.connections);
+        let _ = writeln!(text, "\n{node} of {service} is no longer in the file: {sessions} left");
+    }
     text
 }
 
