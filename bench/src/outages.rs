@@ -155,10 +155,10 @@ impl Outages {
         }
         let _ = writeln!(
             text,
-            "- failed: clients without a greeting, or with a refusal; worst: the longest wait for the \
-             first word, of those that failed too (3,500 ms is where they give up); moved: taken to \
-             another node on the same connection; cut: sessions lost after the greeting (those that \
-             were open at the node cannot be saved by anyone)\n\
+            "- failed: clients without a greeting, or with a refusal; worst: the longest wait for \
+             the first word, of those that failed too (3,500 ms is where they give up); moved: \
+             taken to another node on the same connection; cut: sessions lost after the greeting \
+             (those that were open at the node cannot be saved by anyone)\n\
              - a client every millisecond for each protocol, the fault after a fifth of the time; \
              contenders at the same time, each before three nodes of its own; the clock of the \
              clients was late by {} ms at worst",

@@ -162,7 +162,8 @@ impl Sign {
             Self::Door(address) => tokio::net::TcpStream::connect(address).await.is_ok(),
             Self::Admin(address) => {
                 let request = format!("GET /ready HTTP/1.1\r\nHost: {address}\r\n\r\n");
-                matches!(first_bytes(address, request.as_bytes()).await, Ok(text) if text.contains(" 200 "))
+                let answer = first_bytes(address, request.as_bytes()).await;
+                answer.is_ok_and(|text| text.contains(" 200 "))
             }
         }
     }

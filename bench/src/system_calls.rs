@@ -3,7 +3,7 @@
 //! It does not know what the programs do. Called by `scenario::system_calls`.
 //!
 //! `perf stat` costs nothing worth naming. `strace -c` would count as truly, but it slows a program
-//! so much that less is ready at each wake-up: what is done in batches then looks dearer than it is.
+//! so much that fewer things are ready at each wake-up: what is done in batches looks dearer.
 
 use std::collections::BTreeMap;
 use std::io::{Read, Write};
@@ -17,9 +17,10 @@ use crate::process::{Failure, Step, doing};
 pub(crate) const ALL: &str = "all";
 
 /// Those that are told one by one; the rest is in [`ALL`].
-const KINDS: [&str; 24] = [
+const KINDS: [&str; 25] = [
     "accept4",
     "bind",
+    "clock_gettime",
     "close",
     "connect",
     "epoll_ctl",

@@ -21,8 +21,8 @@ pub(crate) const SHIPPED_SETTINGS: &str =
     "as-ours,PROXY-v2,log-level-info(a-line-per-connection,to-a-file)";
 
 /// How it is set before nodes that go wrong.
-pub(crate) const SHIPPED: &str = "least-connections, health 200 ms / 100 ms / rise 2 / fall 2 as in \
-    configs/balancer.yaml, every other setting its default, no PROXY header";
+pub(crate) const SHIPPED: &str = "least-connections, health 200 ms / 100 ms / rise 2 / fall 2 as \
+    in configs/balancer.yaml, every other setting its default, no PROXY header";
 
 /// Whether the nodes are told who the client is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,8 +87,8 @@ pub(crate) async fn start_as_shipped(dir: &Path, services: &[ServiceOf]) -> Step
         let _ = write!(
             text,
             "  - name: {name}\n    listen: [\"{front}\"]\n    mode: least-connections\n    \
-             protocol: {name}\n    health: {{interval: 200ms, timeout: 100ms, rise: 2, fall: 2}}\n    \
-             nodes:\n"
+             protocol: {name}\n    \
+             health: {{interval: 200ms, timeout: 100ms, rise: 2, fall: 2}}\n    nodes:\n"
         );
         for (number, node) in service.nodes.iter().enumerate() {
             let _ = writeln!(text, "      - {{name: node{}, address: \"{node}\"}}", number + 1);

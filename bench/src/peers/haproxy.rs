@@ -33,9 +33,9 @@ pub(crate) enum Besides {
 /// How it is set before nodes that go wrong: all it has for a quick and quiet failover. Without
 /// `on-marked-down shutdown-sessions`, which would cut those who only wait.
 pub(crate) const TUNED: &str = "nbthread 2, leastconn, timeout connect 50ms, retries 3, option \
-    redispatch 1, check inter 50ms fastinter 20ms downinter 100ms fall 1 rise 2, timeout check 80ms, \
-    tcp-check that reads the greeting (TLS: sends a hello) and says QUIT, observe layer4, \
-    error-limit 1, on-error mark-down";
+    redispatch 1, check inter 50ms fastinter 20ms downinter 100ms fall 1 rise 2, \
+    timeout check 80ms, tcp-check that reads the greeting (TLS: sends a hello) and says \
+    QUIT, observe layer4, error-limit 1, on-error mark-down";
 
 /// How bytes are moved.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -78,10 +78,12 @@ fn text(address: SocketAddr, nodes: &[SocketAddr], bulk: Bulk, besides: Besides)
     };
     let mut text = format!(
         "global\n  maxconn {connections_max}\n  fd-hard-limit 20000\n  nbthread 2\n{log}\
-         defaults\n  mode tcp\n{tcplog}  timeout connect 1s\n  timeout client 5m\n  timeout server 5m\n\
+         defaults\n  mode tcp\n{tcplog}  timeout connect 1s\n  timeout client 5m\n\
+         \x20 timeout server 5m\n\
          \x20 retries 2\n  option redispatch 1\n{splice}\
          listen mail\n  bind {address}\n  balance leastconn\n\
-         \x20 default-server check inter 200ms fall 2 rise 2 on-marked-down shutdown-sessions{header}\n"
+         \x20 default-server check inter 200ms fall 2 rise 2 \
+         on-marked-down shutdown-sessions{header}\n"
     );
     for (number, node) in nodes.iter().enumerate() {
         let _ = writeln!(text, "  server node{} {node}", number + 1);
