@@ -77,7 +77,7 @@ impl Account {
     }
 
     /// It is over: one line, and the counts. Gives back the service it was of.
-    pub fn close(self, client: SocketAddr, end: End, carried: Carried) -> Arc<Service> {
+    pub fn close(&mut self, client: SocketAddr, end: End, carried: Carried) -> Arc<Service> {
         let service = self.service.clone();
         service.metrics.ended(end);
         let hidden = if end.is_cheap() { CHEAP_LINES.line() } else { Some(0) };
@@ -105,17 +105,6 @@ impl Account {
 impl Drop for Account {
     fn drop(&mut self) {
         self.service.metrics.active.decrement(1.0);
-    }
-}
-
-impl Carried {
-    /// What came on top of `before`.
-    #[must_use]
-    pub fn since(self, before: Self) -> Self {
-        Self {
-            to_node: self.to_node - before.to_node,
-            to_client: self.to_client - before.to_client,
-        }
     }
 }
 

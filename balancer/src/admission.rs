@@ -1,11 +1,11 @@
 //! Who may come in: so many connections in all, so many of one address, so often.
 //! It does not know what happens inside. `connection` asks it first of all.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use shared::address_limit::{AddressLimit, AddressPermit};
+use shared::address_limit::AddressLimit;
 
 use crate::metrics;
 use crate::outcome::End;
@@ -25,11 +25,12 @@ struct Seats {
     taken: AtomicUsize,
 }
 
-/// A client's place; given back when dropped.
+/// A client's place; given back when dropped. It borrows all it has to know: every connection holds
+/// one as long as it lives.
 #[derive(Debug)]
-pub struct Seat {
-    seats: Arc<Seats>,
-    _address: AddressPermit,
+pub struct Seat<'a> {
+    admission: &'a Admission,
+    address: &'a SocketAddr,
 }
 
 impl Admission {
@@ -70,23 +71,24 @@ impl Admission {
     ///
     /// # Errors
     /// Which of the limits is reached.
-    pub fn admit(&self, address: IpAddr) -> Result<Seat, End> {
-        if !self.rate.admits(address) {
+    pub fn admit<'a>(&'a self, address: &'a SocketAddr) -> Result<Seat<'a>, End> {
+        if !self.rate.admits(address.ip()) {
             return Err(End::RefusedRate);
         }
-        let permit = self.addresses.admit(address).ok_or(End::RefusedAddress)?;
+        if !self.addresses.take(address.ip()) {
+            return Err(End::RefusedAddress);
+        }
         // Taken before it is compared, so that two at the same time cannot both be the last.
-        let seat = {
-            self.seats.taken.fetch_add(1, Ordering::AcqRel);
-            Seat { seats: self.seats.clone(), _address: permit }
-        };
+        self.seats.taken.fetch_add(1, Ordering::AcqRel);
+        let seat = Seat { admission: self, address };
         if self.taken() > self.max() { Err(End::RefusedLimit) } else { Ok(seat) }
     }
 }
 
-impl Drop for Seat {
+impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.seats.taken.fetch_sub(1, Ordering::AcqRel);
+        self.admission.addresses.give_back(self.address.ip());
+        self.admission.seats.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -96,7 +98,9 @@ mod tests {
 
     #[test]
     fn places_are_given_and_given_back() {
-        let address = |last: u8| IpAddr::from([192, 0, 2, last]);
+        let addresses: Vec<_> =
+            (0..5).map(|last: u8| SocketAddr::from(([192, 0, 2, last], 1))).collect();
+        let address = |last: usize| &addresses[last];
         let admission = Admission::new(3, 2);
         let first = admission.admit(address(1)).expect("one");
         let _second = admission.admit(address(1)).expect("two");

@@ -6,6 +6,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use shared::listener::ConnectionPermit;
+use shared::shutdown::Guest;
+
 use crate::account::{Account, Carried};
 use crate::admission::{Admission, Seat};
 use crate::backends::{Backends, Lease, Service};
@@ -37,12 +40,15 @@ pub(crate) struct Client {
     pub(crate) socket: Socket,
     /// Its address.
     pub(crate) address: SocketAddr,
+    /// What counts it, given back with it: its place among what descriptors allow, and the guests.
+    #[expect(dead_code, reason = "it is kept for its drop")]
+    pub(crate) place: (ConnectionPermit, Guest),
 }
 
 /// A client that has a place and a node.
 struct Open<'c> {
     // The seat and the lease live until the end, so open counts cannot drift.
-    _seat: Seat,
+    seat: Seat<'c>,
     lease: Lease,
     relay: Relay<'c>,
 }
@@ -64,35 +70,42 @@ pub(crate) fn carry(
             return client.socket.reset();
         }
         let mut account = Account::open(service);
-        match Box::pin(open(&client, &front, &mut account)).await {
-            Ok(mut open) => {
-                let idle = account.service().settings.timeouts.idle;
-                let end = open.relay.both_ways(idle, open.lease.backend()).await;
-                let carried = open.relay.carried();
-                if Box::pin(open.relay.finish(end)).await {
-                    client.socket.reset();
-                }
-                account.close(client.address, end, carried);
-            }
-            Err(end) => Box::pin(refuse(client, account, end)).await,
+        let Some(Open { seat, lease, mut relay }) =
+            Box::pin(open(&client, &front, &mut account)).await
+        else {
+            return;
+        };
+        let idle = &account.service().settings.timeouts.idle;
+        let end = relay.both_ways(idle, lease.backend()).await;
+        let carried = relay.carried();
+        let is_cut = Box::pin(relay.finish(end)).await;
+        drop((seat, lease));
+        account.close(client.address, end, carried);
+        if is_cut {
+            client.socket.reset();
         }
     }
 }
 
-/// Finds the client a place and a node.
-async fn open<'c>(
-    client: &'c Client,
-    front: &Front,
-    account: &mut Account,
-) -> Result<Box<Open<'c>>, End> {
-    let _seat = front.admission.admit(client.address.ip())?;
-    let (lease, relay) = reach_a_node(client, front, account).await?;
-    Ok(Box::new(Open { _seat, lease, relay }))
+/// Finds the client a place and a node, or tells it that there is none.
+async fn open<'c>(client: &'c Client, front: &'c Front, account: &mut Account) -> Option<Open<'c>> {
+    let found = async {
+        let seat = front.admission.admit(&client.address)?;
+        let (lease, relay) = reach_a_node(client, front, account).await?;
+        Ok(Open { seat, lease, relay })
+    };
+    match found.await {
+        Ok(open) => Some(open),
+        Err(end) => {
+            refuse(client, account, end).await;
+            None
+        }
+    }
 }
 
 /// Says no in the words of the protocol, or with a reset where there are none; nothing to a client
 /// that has left.
-async fn refuse(client: Client, account: Account, end: End) {
+async fn refuse(client: &Client, account: &mut Account, end: End) {
     let service = account.close(client.address, end, Carried::default());
     if end == End::ClientLeft {
         return;
@@ -123,6 +136,9 @@ async fn refuse(client: Client, account: Account, end: End) {
 mod tests {
     use std::net::{TcpListener, TcpStream};
 
+    use shared::listener::ConnectionLimit;
+    use shared::shutdown::Stop;
+
     use super::*;
     use crate::eventloop::Core;
 
@@ -142,8 +158,10 @@ mod tests {
         let own_calls = Arc::default();
         let front = Front { admission: Admission::new(1, 1), backends, own_calls };
         let address = SocketAddr::from(([127, 0, 0, 1], 1));
-        let future = carry(Client { socket, address }, service, Arc::new(front));
+        let permit = ConnectionLimit::new(1).try_permit().expect("the first");
+        let place = (permit, Stop::new().guest());
+        let future = carry(Client { socket, address, place }, service, Arc::new(front));
         let bytes = size_of_val(&future);
-        assert!(bytes <= 400, "{bytes} bytes for each connection");
+        assert!(bytes <= 360, "{bytes} bytes for each connection");
     }
 }

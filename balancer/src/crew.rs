@@ -109,10 +109,6 @@ fn live(
 ) -> impl Future<Output = ()> + use<> {
     let Hallway { front, guests, .. } = hallway;
     let service = door.service(&front.backends.picture());
-    let (front, guest) = (front.clone(), guests.guest());
-    let client = Client { socket: client, address };
-    async move {
-        carry(client, service, front).await;
-        drop((permit, guest));
-    }
+    let client = Client { socket: client, address, place: (permit, guests.guest()) };
+    carry(client, service, front.clone())
 }

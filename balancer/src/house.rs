@@ -17,7 +17,7 @@ use crate::descriptors::Descriptors;
 use crate::doors::{ClosedDoor, DoorKey, Hallway, OpenDoor};
 use crate::farewell::Farewell;
 use crate::settings::{Limits, ServiceName};
-use crate::{interview, probe, pulse};
+use crate::{interview, ports, probe, pulse};
 
 /// Who accepted a client may have to tell it that there is no room: so many more than fit.
 const REFUSED_AT_ONCE: usize = 64;
@@ -65,6 +65,7 @@ impl House {
         let mut house =
             Self { config: empty, descriptors, hallway, crew, doors: Vec::new(), farewell };
         house.refit(config)?;
+        tokio::spawn(ports::watch(Arc::downgrade(&house.front().backends)));
         Ok(house)
     }
 

@@ -4,10 +4,10 @@
 //!
 //! The way of a client: `doors` lets it in · `connection` is its whole life, one function ·
 //! `admission` may it come in? (`rate` how often?) · `backends` which node? (pure) · `reach` finds
-//! one that serves, by a `race` where one is slow; `greeting` and `flight` are what is said until
-//! then · `relay` bytes both ways · `refusal` the words if there is none · `account` its log line
-//! and counts. It lives in one of the loops of `crew`: `eventloop` polls it when one of its
-//! sockets or its deadline asks for it.
+//! one that serves, by a `race` where one is slow, each by a `dial` from one of our `ports`;
+//! `greeting` and `flight` are what is said until then · `relay` bytes both ways · `refusal` the
+//! words if there is none · `account` its log line and counts. It lives in one of the loops of
+//! `crew`: `eventloop` polls it when one of its sockets or its deadline asks for it.
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
 //! force · `probe` knocks at nodes and `interview` hears them, through `socket`, when a `bell`
@@ -28,6 +28,7 @@ pub mod config;
 pub mod connection;
 pub mod crew;
 pub mod descriptors;
+mod dial;
 pub mod doors;
 mod eventloop;
 pub mod farewell;
@@ -37,6 +38,7 @@ pub mod house;
 pub mod interview;
 pub mod metrics;
 pub mod outcome;
+pub mod ports;
 pub mod probe;
 pub mod pulse;
 mod race;

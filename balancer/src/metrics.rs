@@ -367,11 +367,23 @@ fn describe_nodes() {
         "How often the node was passed over at once, until a look cleared it."
     );
     describe_counter!("balancer_node_probes_total", "Health checks of the node by result.");
+    describe_gauge!(
+        "balancer_node_free_ports",
+        "Local ports left to dial the node from each source address (any: the system's choice)."
+    );
     describe_histogram!("balancer_node_dial_seconds", "Time to reach the node.");
     describe_histogram!(
         "balancer_node_greeting_seconds",
         "Time from reaching the node to its first byte, where the node greets first."
     );
+}
+
+/// Ports that are left to dial a node from one of our addresses; `None`: that is not so any more.
+pub fn free_ports(service: &str, node: &str, source: &str, free: Option<usize>) {
+    let labels = [("service", service), ("node", node), ("source", source)];
+    let labels = labels.map(|(key, value)| (key, value.to_owned()));
+    #[expect(clippy::cast_precision_loss, reason = "a gauge is a float")]
+    gauge!("balancer_node_free_ports", &labels).set(free.map_or(f64::NAN, |free| free as f64));
 }
 
 /// The most connections that are let in at once.

@@ -14,6 +14,7 @@ use shared::proxy_header::{encode_v1, encode_v2};
 use crate::account::Account;
 use crate::backends::{Aspect, Backend, Lease, Service, Tried};
 use crate::connection::{Client, Front};
+use crate::dial::dial;
 use crate::eventloop::{Moment, Socket};
 use crate::flight::Flight;
 use crate::outcome::{Cause, End};
@@ -112,9 +113,9 @@ impl<'c> Search<'c, '_> {
         }
     }
 
-    pub(crate) fn begin(&mut self, lease: Lease) -> Result<Dial, Miss> {
+    pub(crate) fn begin(&mut self, mut lease: Lease) -> Result<Dial, Miss> {
         self.account.tries(lease.backend());
-        match Socket::connect(lease.backend().address, self.client.socket.core()) {
+        match dial(&mut lease, self.client.socket.core()) {
             Ok(socket) => Ok(Dial { lease, socket, began: Instant::now() }),
             Err(error) => Err(self.give_up(&lease, cause_of_dial(&error))),
         }

@@ -2,7 +2,7 @@
 //! It does not know what they are used for; files that touch sockets call it.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd, AsRawFd as _};
 
 use socket2::{SockAddr, SockAddrStorage};
 
@@ -31,19 +31,38 @@ pub fn link_address(interface: u32, protocol: u16) -> SockAddr {
 /// `TIOCOUTQ` in `<asm-generic/ioctls.h>`, called `SIOCOUTQ` for sockets (tcp(7)).
 const SIOCOUTQ: rustix::ioctl::Opcode = 0x5411;
 
-/// How many bytes of a TCP connection were sent and not yet acknowledged.
+/// Octets that a socket has sent and its peer has not acknowledged (tcp(7), `SIOCOUTQ`).
 ///
 /// # Errors
-/// What the system says.
-#[allow(unsafe_code, reason = "rustix has no name for SIOCOUTQ")]
-pub fn outgoing_bytes(descriptor: &OwnedFd) -> io::Result<usize> {
+/// It is no TCP socket.
+#[allow(unsafe_code, reason = "rustix has no name for this call")]
+pub fn outgoing_bytes(socket: &impl AsFd) -> io::Result<usize> {
     // SAFETY: SIOCOUTQ (= TIOCOUTQ) writes one int through its argument and touches nothing else;
     // a Getter of c_int gives it the address of one.
     let bytes = unsafe {
         let getter = rustix::ioctl::Getter::<{ SIOCOUTQ }, std::ffi::c_int>::new();
-        rustix::ioctl::ioctl(descriptor, getter)
+        rustix::ioctl::ioctl(socket, getter)
     }?;
     usize::try_from(bytes).map_err(io::Error::other)
+}
+
+/// A bind to port 0 that follows chooses the address alone (ip(7), `IP_BIND_ADDRESS_NO_PORT`):
+/// the connect chooses the port, which need be free for its destination only.
+///
+/// # Errors
+/// What the system says.
+#[allow(unsafe_code, reason = "neither rustix nor socket2 has this option")]
+pub fn choose_port_late(socket: &impl AsFd) -> io::Result<()> {
+    let on: libc::c_int = 1;
+    let size = libc::socklen_t::try_from(size_of_val(&on)).unwrap_or_default();
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel reads `size` bytes from
+    // the address of `on`, which is that large and lives until the call has returned.
+    let result = unsafe {
+        let option = libc::IP_BIND_ADDRESS_NO_PORT;
+        libc::setsockopt(descriptor, libc::SOL_IP, option, (&raw const on).cast(), size)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
 #[cfg(test)]

@@ -33,6 +33,12 @@ impl AddressLimit {
     /// A place for one more connection of this address, or `None` where it has its share.
     #[must_use]
     pub fn admit(&self, address: IpAddr) -> Option<AddressPermit> {
+        self.take(address).then(|| AddressPermit { limit: self.clone(), address })
+    }
+
+    /// The same without a guard: [`AddressLimit::give_back`] has to follow where it is true.
+    #[must_use]
+    pub fn take(&self, address: IpAddr) -> bool {
         let address = household(address);
         let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
         let count = counts.entry(address).or_insert(0);
@@ -40,11 +46,21 @@ impl AddressLimit {
             if *count == 0 {
                 counts.remove(&address);
             }
-            return None;
+            return false;
         }
         *count += 1;
-        drop(counts);
-        Some(AddressPermit { limit: self.clone(), address })
+        true
+    }
+
+    /// A place that was taken is free again.
+    pub fn give_back(&self, address: IpAddr) {
+        let address = household(address);
+        let mut counts = self.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(count) = counts.get_mut(&address) else { return };
+        *count = count.saturating_sub(1);
+        if *count == 0 {
+            counts.remove(&address);
+        }
     }
 
     /// How many addresses have a connection.
@@ -63,12 +79,7 @@ pub struct AddressPermit {
 
 impl Drop for AddressPermit {
     fn drop(&mut self) {
-        let mut counts = self.limit.0.counts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(count) = counts.get_mut(&self.address) else { return };
-        *count = count.saturating_sub(1);
-        if *count == 0 {
-            counts.remove(&self.address);
-        }
+        self.limit.give_back(self.address);
     }
 }
 

@@ -1,11 +1,12 @@
 //! One node of one service, and how many connections it has.
 //! It does not know whether it is chosen, or sockets. `backends` keeps it over reloads.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use arc_swap::ArcSwapOption;
 use shared::shutdown::Stop;
 
 use super::comeback::Share;
@@ -14,6 +15,7 @@ use super::patience::Learned;
 use super::suspicion::Suspicion;
 use crate::bell::Bell;
 use crate::metrics::NodeMetrics;
+use crate::ports::{Port, Sources};
 use crate::settings::ServiceName;
 
 /// What seems to be wrong with a node is said once in this time.
@@ -52,6 +54,7 @@ pub struct Backend {
     max: AtomicUsize,
     /// So many of its connections may end now, each when it is quiet; `usize::MAX`: all at once.
     to_leave: AtomicUsize,
+    sources: ArcSwapOption<Sources>,
     judge: Mutex<Judge>,
     last_failure: Mutex<Option<String>>,
     explained: Mutex<Option<Instant>>,
@@ -78,6 +81,7 @@ impl Backend {
             active: AtomicUsize::new(0),
             max: AtomicUsize::new(usize::MAX),
             to_leave: AtomicUsize::new(0),
+            sources: ArcSwapOption::empty(),
             judge: Mutex::new(Judge::trusting()),
             last_failure: Mutex::default(),
             explained: Mutex::default(),
@@ -94,6 +98,19 @@ impl Backend {
     #[must_use]
     pub fn is_full(&self) -> bool {
         self.active() >= self.max.load(Ordering::Relaxed)
+    }
+
+    /// The addresses of ours it is dialed from; `None`: the system chooses.
+    #[must_use]
+    pub fn sources(&self) -> Option<Arc<Sources>> {
+        self.sources.load_full()
+    }
+
+    /// It is dialed from these from now on; connections that stand go on.
+    pub(super) fn set_sources(&self, addresses: &[IpAddr]) {
+        let before = self.sources();
+        let now = Sources::new(addresses, self.address.ip(), before.as_deref());
+        self.sources.store(now.map(Arc::new));
     }
 
     /// It may have so many from now on; those that it has go on.
@@ -210,25 +227,34 @@ impl Backend {
 
 /// A place at a node; given back when dropped.
 #[derive(Debug)]
-pub struct Lease(Arc<Backend>);
+pub struct Lease {
+    backend: Arc<Backend>,
+    /// The port of ours it uses, where we chose the address.
+    port: Option<Port>,
+}
 
 impl Lease {
     fn of(backend: &Arc<Backend>) -> Self {
         backend.metrics.active.increment(1.0);
-        Self(backend.clone())
+        Self { backend: backend.clone(), port: None }
     }
 
     /// The node.
     #[must_use]
     pub fn backend(&self) -> &Arc<Backend> {
-        &self.0
+        &self.backend
+    }
+
+    /// The node is dialed from here; whatever it was dialed from before is free again.
+    pub fn set_port(&mut self, port: Port) {
+        self.port = Some(port);
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.0.active.fetch_sub(1, Ordering::AcqRel);
-        self.0.metrics.active.decrement(1.0);
+        self.backend.active.fetch_sub(1, Ordering::AcqRel);
+        self.backend.metrics.active.decrement(1.0);
     }
 }
 

@@ -194,6 +194,7 @@ impl Backends {
             let picker = picker(&settings, backends, &orders, before.map(|service| &**service));
             for candidate in picker.candidates() {
                 candidate.backend.set_max(settings.limits.connections_per_node_max);
+                candidate.backend.set_sources(&settings.source);
             }
             Arc::new(Service { settings: Arc::new(settings), metrics, picker })
         });

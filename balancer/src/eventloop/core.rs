@@ -6,16 +6,18 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
-use std::future::poll_fn;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::pin::Pin;
 use std::rc::Rc;
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
 use rustix::event::epoll;
+use rustix::io::Errno;
 
 use super::pipe::{Pipe, Pipes};
+use super::spares::is_shortage;
 
 /// Bytes one read takes; one buffer for all connections of a loop.
 pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
@@ -27,16 +29,21 @@ pub(super) const GENERATIONS: u32 = u32::MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Moment(u64);
 
+/// The lower bits of an entry of [`Deadlines`].
+const TASK_BITS: u32 = 24;
+
 impl Moment {
     /// How long it is until then.
     pub(crate) fn until(self, then: Self) -> Duration {
         Duration::from_millis(then.0.saturating_sub(self.0))
     }
+    /// Later than any other.
+    pub(crate) const NEVER: Self = Self(u64::MAX >> TASK_BITS);
 
     /// So much later, at least a millisecond.
     pub(crate) fn after(self, time: Duration) -> Self {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(millis.max(1)))
+        Self(self.0.saturating_add(millis.max(1)).min(Self::NEVER.0))
     }
 }
 
@@ -101,6 +108,8 @@ pub(crate) struct Core {
     again: RefCell<Vec<u32>>,
     scratch: RefCell<Box<[u8]>>,
     pipes: RefCell<Pipes>,
+    /// No descriptors were left when one was asked for.
+    short: Cell<bool>,
 }
 
 #[derive(Debug, Default)]
@@ -112,8 +121,8 @@ struct Sides {
 /// At most one deadline per task.
 #[derive(Debug, Default)]
 struct Deadlines {
-    in_order: BTreeSet<(Moment, u32)>,
-    of_task: Vec<Option<Moment>>,
+    in_order: BTreeSet<u64>,
+    of_task: Vec<Moment>,
 }
 
 impl Core {
@@ -129,6 +138,7 @@ impl Core {
             again: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             pipes: RefCell::default(),
+            short: Cell::new(false),
         }))
     }
 
@@ -219,23 +229,23 @@ impl Core {
     }
 
     /// Sets the deadline of the task being polled; it is polled then, whatever else happens.
-    pub(crate) fn set_deadline(&self, at: Option<Moment>) {
+    pub(crate) fn set_deadline(&self, at: Moment) {
         self.deadlines.borrow_mut().set(self.current.get(), at);
     }
 
     pub(super) fn end_task(&self, task: u32) {
-        self.deadlines.borrow_mut().set(task, None);
+        self.deadlines.borrow_mut().remove(task);
     }
 
     /// Tasks whose deadline has come, and those that had more to do.
     pub(super) fn take_due(&self, due: &mut Vec<u32>) {
         due.append(&mut self.again.borrow_mut());
         let mut deadlines = self.deadlines.borrow_mut();
-        while let Some(&(at, task)) = deadlines.in_order.first() {
+        while let Some((at, task)) = deadlines.first() {
             if at > self.now.get() {
                 return;
             }
-            deadlines.set(task, None);
+            deadlines.remove(task);
             due.push(task);
         }
     }
@@ -245,20 +255,15 @@ impl Core {
         if !self.again.borrow().is_empty() {
             return Some(Duration::ZERO);
         }
-        let first = self.deadlines.borrow().in_order.first().map(|(at, _)| at.0)?;
-        Some(Duration::from_millis(first.saturating_sub(self.now.get().0)))
+        let (first, _) = self.deadlines.borrow().first()?;
+        Some(Duration::from_millis(first.0.saturating_sub(self.now.get().0)))
     }
 
     /// Waits until something happens to the task: an event of a socket of its own, its deadline, or
     /// a call from outside. Being woken for nothing is normal: whoever waits looks again.
-    pub(crate) async fn event(&self) {
-        let mut polled = false;
-        poll_fn(
-            |_| {
-                if std::mem::replace(&mut polled, true) { Poll::Ready(()) } else { Poll::Pending }
-            },
-        )
-        .await;
+    #[expect(clippy::unused_self, reason = "who waits is in a loop")]
+    pub(crate) fn event(&self) -> Event {
+        Event { polled: false }
     }
 
     /// Lends the loop's one buffer, within a plain function.
@@ -266,9 +271,32 @@ impl Core {
         work(&mut self.scratch.borrow_mut())
     }
 
-    /// An empty pipe; `None`: no descriptors are left.
+    /// An empty pipe; `None`: no descriptors are left, or others need them more.
     pub(crate) fn take_pipe(&self) -> Option<Pipe> {
-        self.pipes.borrow_mut().take().ok()
+        if self.is_short() {
+            return None;
+        }
+        self.pipes.borrow_mut().take().inspect_err(|error| self.note_error(*error)).ok()
+    }
+
+    /// Notes that a call failed, if it was for want of descriptors.
+    pub(super) fn note_error(&self, error: Errno) {
+        if is_shortage(error) {
+            self.set_short(true);
+        }
+    }
+
+    /// Whether descriptors are short.
+    pub(super) fn is_short(&self) -> bool {
+        self.short.get()
+    }
+
+    pub(super) fn set_short(&self, short: bool) {
+        if short {
+            // Those that are held for nothing are let go.
+            self.pipes.replace(Pipes::default());
+        }
+        self.short.set(short);
     }
 
     /// Takes a pipe back.
@@ -292,7 +320,7 @@ impl Core {
             if self.now() >= deadline {
                 return None;
             }
-            self.set_deadline(Some(deadline));
+            self.set_deadline(deadline);
             self.event().await;
         }
     }
@@ -303,20 +331,56 @@ impl Core {
     }
 }
 
+/// What [`Core::event`] waits with: a byte, since every idle connection holds one.
+pub(crate) struct Event {
+    polled: bool,
+}
+
+impl Future for Event {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        if std::mem::replace(&mut self.polled, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}
+
 impl Deadlines {
-    fn set(&mut self, task: u32, at: Option<Moment>) {
+    /// One that is later than what stands is not noted now: the task is polled at the earlier one,
+    /// for nothing, and sets its deadline again. That is a poll in an idle time, not a change of
+    /// the order at every byte.
+    fn set(&mut self, task: u32, at: Moment) {
         let index = task as usize;
         if index >= self.of_task.len() {
-            self.of_task.resize(index + 1, None);
+            self.of_task.resize(index + 1, Moment::NEVER);
         }
-        if self.of_task[index] == at {
-            return;
-        }
-        if let Some(before) = std::mem::replace(&mut self.of_task[index], at) {
-            self.in_order.remove(&(before, task));
-        }
-        if let Some(at) = at {
-            self.in_order.insert((at, task));
+        let before = self.of_task[index];
+        if before > at {
+            if before != Moment::NEVER {
+                self.in_order.remove(&entry(before, task));
+            }
+            self.of_task[index] = at;
+            self.in_order.insert(entry(at, task));
         }
     }
+
+    fn remove(&mut self, task: u32) {
+        if let Some(before) = self.of_task.get_mut(task as usize)
+            && *before != Moment::NEVER
+        {
+            self.in_order.remove(&entry(*before, task));
+            *before = Moment::NEVER;
+        }
+    }
+
+    fn first(&self) -> Option<(Moment, u32)> {
+        let first = self.in_order.first()?;
+        let task = u32::try_from(first & ((1 << TASK_BITS) - 1)).unwrap_or(u32::MAX);
+        Some((Moment(first >> TASK_BITS), task))
+    }
+}
+
+/// Both in eight bytes, since every connection has one: 34 years of milliseconds and 16 million
+/// tasks, beyond what descriptors allow.
+fn entry(at: Moment, task: u32) -> u64 {
+    at.0 << TASK_BITS | u64::from(task)
 }

@@ -10,6 +10,7 @@ mod caller;
 mod core;
 mod pipe;
 mod socket;
+mod spares;
 #[cfg(test)]
 mod tests;
 
@@ -26,6 +27,7 @@ use std::time::Duration;
 use rustix::event::{EventfdFlags, epoll, eventfd};
 use rustix::io::Errno;
 use rustix::net::{SocketAddrAny, SocketFlags};
+use shared::logging::Ration;
 
 pub(crate) use self::caller::Caller;
 pub(crate) use self::core::{Core, Moment};
@@ -33,17 +35,24 @@ pub(crate) use self::pipe::Pipe;
 pub(crate) use self::socket::{Received, Socket};
 
 use self::caller::Order;
-use self::core::Flags;
+use self::socket::happened;
+use self::spares::Spares;
 
 /// Events taken at once.
 const BATCH: usize = 256;
 /// Clients accepted per listener and turn: more at once would keep those inside waiting.
 const ACCEPTS: usize = 4;
+/// Places for connections that are made at once.
+const PLACES: usize = 32;
 /// After an accept that failed for want of something: long enough not to spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// Event data beyond every socket's (no socket has this generation): listeners, and the eventfd.
 const LISTENERS: u64 = (core::GENERATIONS as u64) << 32;
 const CALL: u64 = u64::MAX;
+
+/// What may go wrong for each client there is: a line every five seconds.
+static FAILURES: Ration = Ration::new(1, 5);
+static SHORTAGES: Ration = Ration::new(1, 5);
 
 /// A client that was accepted.
 pub(crate) struct Accepted<L, P> {
@@ -89,6 +98,9 @@ pub(crate) struct EventLoop<L, F, H> {
     tasks: Vec<Task<F>>,
     free: Vec<u32>,
     host: H,
+    spares: Spares,
+    /// No descriptors are left: nobody is let in before this, and then it is looked again.
+    short_until: Option<Moment>,
 }
 
 impl<L, P, F, G, W, T> EventLoop<L, F, Host<G, W, T>>
@@ -108,6 +120,8 @@ where
         let caller = Caller::new(eventfd(0, EventfdFlags::NONBLOCK | EventfdFlags::CLOEXEC)?);
         let data = epoll::EventData::new_u64(CALL);
         epoll::add(&core.epoll, caller.bell(), data, epoll::EventFlags::IN)?;
+        let mut spares = Spares::default();
+        spares.fill(&core.epoll);
         Ok(Self {
             core,
             caller,
@@ -116,6 +130,8 @@ where
             tasks: Vec::new(),
             free: Vec::new(),
             host,
+            spares,
+            short_until: None,
         })
     }
 
@@ -156,13 +172,15 @@ where
             for data in listeners.drain(..) {
                 self.accept(data, ACCEPTS);
             }
+            self.mind_shortage();
             self.resume();
             (self.host.after_turn)();
         }
     }
 
     fn wait(&self, events: &mut Vec<epoll::Event>) -> io::Result<()> {
-        let resume = self.listening.iter().any(|listening| listening.paused.is_some());
+        let paused = self.listening.iter().any(|listening| listening.paused.is_some());
+        let resume = paused || self.short_until.is_some();
         let pause = resume.then_some(ACCEPT_PAUSE);
         let patience = self.core.patience().into_iter().chain(pause).min().map(timespec);
         let spare = rustix::buffer::spare_capacity(events);
@@ -242,6 +260,9 @@ where
 
     /// Looks at paused listeners again when their time has come.
     fn resume(&mut self) {
+        if self.short_until.is_some() {
+            return;
+        }
         let now = self.core.now();
         for listening in &mut self.listening {
             if listening.paused.is_some_and(|until| until <= now) {
@@ -253,6 +274,28 @@ where
                     tracing::error!(%error, "a listener is lost to a loop");
                 }
             }
+        }
+    }
+
+    /// Out of descriptors: nobody is let in, and what is held for nothing is let go, until all of
+    /// it can be had again.
+    fn mind_shortage(&mut self) {
+        let now = self.core.now();
+        match self.short_until {
+            None if self.core.is_short() => {
+                if let Some(hidden) = SHORTAGES.line() {
+                    tracing::warn!(hidden, "no descriptors are left; clients wait for a moment");
+                }
+                self.spares.release();
+                (0..self.listening.len()).for_each(|at| self.pause(at));
+                self.short_until = Some(now.after(ACCEPT_PAUSE));
+            }
+            Some(until) if until <= now => {
+                let had = self.spares.fill(&self.core.epoll);
+                self.short_until = (!had).then(|| now.after(ACCEPT_PAUSE));
+                self.core.set_short(!had);
+            }
+            Some(_) | None => {}
         }
     }
 
@@ -277,17 +320,33 @@ where
                 Ok((client, address)) => {
                     let label = label.clone();
                     if let Err(error) = self.welcome(client, address, label, permit) {
-                        tracing::warn!(%error, "a client could not be taken");
+                        let hidden = FAILURES.line();
+                        tracing::debug!(%error, hidden, "a client could not be taken");
                     }
                 }
                 Err(Errno::AGAIN) => return,
                 Err(Errno::CONNABORTED | Errno::INTR) => {}
                 Err(error) => {
-                    tracing::warn!(%error, "accept failed; a pause, then on");
+                    self.core.note_error(error);
+                    if let Some(hidden) = FAILURES.line() {
+                        tracing::warn!(%error, hidden, "accept failed; a pause, then on");
+                    }
                     return self.pause(at);
                 }
             }
         }
+    }
+
+    /// A free place. New ones are made in bulk, so that they lie side by side: between what single
+    /// connections allocate for a moment they would leave holes that nothing fits into.
+    fn place(&mut self) -> u32 {
+        if self.free.is_empty() {
+            let first = self.tasks.len();
+            self.tasks.extend((0..PLACES).map(|_| Task { future: Box::pin(None), called: false }));
+            let new = (first..first + PLACES).rev();
+            self.free.extend(new.map(|place| u32::try_from(place).unwrap_or(u32::MAX)));
+        }
+        self.free.pop().unwrap_or(u32::MAX)
     }
 
     fn welcome(
@@ -299,10 +358,7 @@ where
     ) -> io::Result<()> {
         let address = address.ok_or(io::ErrorKind::NotConnected)?;
         let address = SocketAddr::try_from(address).map_err(io::Error::from)?;
-        let task = self.free.pop().unwrap_or_else(|| {
-            self.tasks.push(Task { future: Box::pin(None), called: false });
-            u32::try_from(self.tasks.len() - 1).unwrap_or(u32::MAX)
-        });
+        let task = self.place();
         self.core.enter(task);
         let client = match Socket::accepted(client, self.core.clone()) {
             Ok(client) => client,
@@ -332,20 +388,4 @@ fn call<F>(tasks: &mut [Task<F>], called: &mut Vec<u32>, task: u32) {
     {
         called.push(task);
     }
-}
-
-fn happened(flags: epoll::EventFlags) -> u8 {
-    let mut happened = 0;
-    for (event, flag) in [
-        (epoll::EventFlags::IN, Flags::READABLE),
-        (epoll::EventFlags::OUT, Flags::WRITABLE),
-        (epoll::EventFlags::RDHUP, Flags::HUNG_UP | Flags::READABLE),
-        (epoll::EventFlags::HUP, Flags::HUNG_UP | Flags::READABLE),
-        (epoll::EventFlags::ERR, Flags::BROKEN | Flags::READABLE),
-    ] {
-        if flags.contains(event) {
-            happened |= flag;
-        }
-    }
-    happened
 }

@@ -2,9 +2,9 @@
 //! It does not know sockets' flags or when a direction streams; `relay` does. A pipe is two
 //! descriptors and up to a MiB of the kernel's memory, so an idle connection holds none.
 
-use std::io;
 use std::os::fd::OwnedFd;
 
+use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, fcntl_setpipe_size, pipe_with};
 
 /// What a pipe takes; measured: 0.25 of HAProxy's CPU per GiB, 0.60 with 64 KiB.
@@ -22,7 +22,7 @@ pub(crate) struct Pipe {
 }
 
 impl Pipe {
-    fn open() -> io::Result<Self> {
+    fn open() -> Result<Self, Errno> {
         let (out, into) = pipe_with(PipeFlags::NONBLOCK | PipeFlags::CLOEXEC)?;
         // Without the right to a large one a small one does too.
         let capacity = fcntl_setpipe_size(&into, PIPE_BYTES).unwrap_or(64 * 1024);
@@ -46,7 +46,7 @@ impl Pipes {
     ///
     /// # Errors
     /// No descriptors are left: copy instead.
-    pub(super) fn take(&mut self) -> io::Result<Pipe> {
+    pub(super) fn take(&mut self) -> Result<Pipe, Errno> {
         self.spare.pop().map_or_else(Pipe::open, Ok)
     }
 

@@ -6,7 +6,7 @@
 //! that falls short has emptied the socket, so no second call is made to hear it say so.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
 
@@ -54,19 +54,31 @@ impl Socket {
         Ok(Self { descriptor, key, core })
     }
 
-    /// Begins to connect. It is done when [`Socket::connected`] says so.
+    /// Begins to connect, from this address of ours if there is one. It is done when
+    /// [`Socket::connected`] says so.
     ///
     /// # Errors
     /// It failed at once: refused on this machine, no route, no port, no descriptor.
-    pub(crate) fn connect(address: SocketAddr, core: &Rc<Core>) -> io::Result<Self> {
+    pub(crate) fn connect(
+        address: SocketAddr,
+        source: Option<IpAddr>,
+        core: &Rc<Core>,
+    ) -> io::Result<Self> {
         let family = match address {
             SocketAddr::V4(_) => AddressFamily::INET,
             SocketAddr::V6(_) => AddressFamily::INET6,
         };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let descriptor =
-            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))?;
+            rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
+                .inspect_err(|error| core.note_error(*error))?;
         sockopt::set_tcp_nodelay(&descriptor, true)?;
+        if let Some(source) = source {
+            // The port is chosen by the connect, which knows the node: there may be one more
+            // connection from the same port to each node.
+            crate::system::choose_port_late(&descriptor)?;
+            rustix::net::bind(&descriptor, &SocketAddr::new(source, 0))?;
+        }
         match rustix::net::connect(&descriptor, &address) {
             Ok(()) | Err(Errno::INPROGRESS) => {}
             Err(error) => return Err(error.into()),
@@ -222,8 +234,8 @@ impl Socket {
         Ok(rustix::net::shutdown(&self.descriptor, Shutdown::Write)?)
     }
 
-    /// Closes with a reset: nobody shall take what was cut off for an orderly end.
-    pub(crate) fn reset(self) {
+    /// Its close will be a reset: nobody shall take what was cut off for an orderly end.
+    pub(crate) fn reset(&self) {
         // Where it cannot be set, the close is a plain one: the best that can be done then.
         let _ = sockopt::set_socket_linger(&self.descriptor, Some(std::time::Duration::ZERO));
     }
@@ -267,4 +279,21 @@ impl Drop for Socket {
     fn drop(&mut self) {
         self.core.forget(self.key);
     }
+}
+
+/// What an event says of a socket.
+pub(super) fn happened(flags: EventFlags) -> u8 {
+    let mut happened = 0;
+    for (event, flag) in [
+        (EventFlags::IN, Flags::READABLE),
+        (EventFlags::OUT, Flags::WRITABLE),
+        (EventFlags::RDHUP, Flags::HUNG_UP | Flags::READABLE),
+        (EventFlags::HUP, Flags::HUNG_UP | Flags::READABLE),
+        (EventFlags::ERR, Flags::BROKEN | Flags::READABLE),
+    ] {
+        if flags.contains(event) {
+            happened |= flag;
+        }
+    }
+    happened
 }
