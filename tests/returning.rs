@@ -112,3 +112,67 @@ fn no_count_is_left_when_thousands_have_come_and_gone() {
         assert_eq!(held, 0.0, "connections of {node} after {} clients", heard.served);
     }
 }
+
+/// Clients held at each of the two that live.
+const HELD: usize = 1_000;
+
+#[test]
+fn a_node_that_returns_with_none_is_not_sent_everybody() {
+    files_open_max();
+    let (mut nodes, ports) = holders();
+    nodes[0].kill();
+    let ramp = "mode: least-connections\nfailover: {return_percent: 200, return_time: 5s}";
+    let balancer = Balancer::before("smtp", ramp, &ports);
+    balancer.wait_node("n0", false);
+    let fetch = || call(balancer.port(), callers::SMTP).expect("everybody is served");
+    let mut held: Vec<_> = (0..2 * HELD).map(|_| fetch()).collect();
+    let at = |name: &str, of: &[(TcpStream, String)]| of.iter().filter(|h| h.1 == name).count();
+    assert_eq!((at("220 n1\r\n", &held), at("220 n2\r\n", &held)), (HELD, HELD));
+
+    nodes[0].run();
+    let began = Instant::now();
+    balancer.wait_node("n0", true);
+    let first: Vec<_> = (0..150).map(|_| fetch()).collect();
+    // 200 % of a third, and of that a fifth at first: 13 %, then a little more each moment.
+    let (came, share) = (at("220 n0\r\n", &first), first.len() * 2 / 3 * 2 / 5);
+    if began.elapsed() < Duration::from_secs(1) {
+        assert!((1..=share).contains(&came), "{came} of {} went to the returned", first.len());
+    }
+    held.extend(first);
+    // When the time is over there is no limit any more: it has the fewest by far.
+    wait_until("all new ones go there", MOMENT, || {
+        let next: Vec<_> = (0..10).map(|_| fetch()).collect();
+        let came = at("220 n0\r\n", &next);
+        let seen = format!("{came} of 10 after {:?}", began.elapsed());
+        held.extend(next);
+        if came == 10 { Ok(()) } else { Err(seen) }
+    });
+    let took = began.elapsed();
+    assert!(took > Duration::from_secs(4), "the limit was gone after {took:?}");
+}
+
+/// Three nodes that greet with their name and keep every connection without a thread for each.
+fn holders() -> (Vec<FakeNode>, Vec<u16>) {
+    let greetings = ["220 n0\r\n", "220 n1\r\n", "220 n2\r\n"];
+    let nodes: Vec<_> = greetings
+        .map(|greeting| {
+            let kept = std::sync::Mutex::new(Vec::new());
+            FakeNode::start(move |mut stream| {
+                if std::io::Write::write_all(&mut stream, greeting.as_bytes()).is_ok() {
+                    kept.lock().expect("nobody panics with it").push(stream);
+                }
+            })
+        })
+        .into_iter()
+        .collect();
+    let ports = nodes.iter().map(FakeNode::port).collect();
+    (nodes, ports)
+}
+
+/// Both ends of thousands of connections are in this process.
+fn files_open_max() {
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+    let maximum = getrlimit(Resource::Nofile).maximum;
+    let limit = Rlimit { current: maximum, maximum };
+    setrlimit(Resource::Nofile, limit).expect("up to its maximum");
+}
