@@ -57,7 +57,8 @@ impl Half {
     fn start(name: &str, machine: Machine, directory: &Path) -> Self {
         let file = |ending: &str| directory.join(format!("{name}.{ending}"));
         let yaml = format!(
-            "admin: 127.0.0.1:{ADMIN}\nservices:\n  - name: smtp\n    listen: [\"0.0.0.0:25\"]\n    \
+            "admin: 127.0.0.1:{ADMIN}\nservices:\n  - name: smtp\n    \
+             listen: [\"0.0.0.0:25\"]\n    \
              protocol: smtp\n    health: {{interval: 50ms, timeout: 1s}}\n    nodes:\n      \
              - {{name: node, address: \"10.79.0.5:2525\"}}\n"
         );
@@ -90,7 +91,7 @@ impl Half {
         wait_until("it stands by", MOMENT, || {
             ready(&self.machine)?;
             let log = self.keepalived.log();
-            // "Entering BACKUP STATE", with "(init)" behind it at the start; "entering FAULT state".
+            // "Entering BACKUP STATE" (at the start "(init)" follows); "entering FAULT state".
             let mut states = log.lines().rev().filter(|line| line.contains("ntering "));
             let stands_by = states.next().is_some_and(|line| line.contains("BACKUP"));
             if stands_by { Ok(()) } else { Err(log) }
