@@ -18,6 +18,7 @@ use crate::reach::reach_a_node;
 use crate::refusal::refusal;
 use crate::relay::Relay;
 use crate::self_check::OwnCalls;
+use crate::verdict::report_reset;
 
 /// How long a client that is refused has to take the words and leave.
 const REFUSAL_TIMEOUT: Duration = Duration::from_millis(500);
@@ -77,6 +78,9 @@ pub(crate) fn carry(
         };
         let idle = &account.service().settings.timeouts.idle;
         let end = relay.both_ways(idle, lease.backend()).await;
+        if end == End::NodeReset && !relay.client_has_ended() {
+            report_reset(&front.backends, lease.backend());
+        }
         let carried = relay.carried();
         let is_cut = Box::pin(relay.finish(end)).await;
         drop((seat, lease));

@@ -17,7 +17,7 @@ use crate::descriptors::Descriptors;
 use crate::doors::{ClosedDoor, DoorKey, Hallway, OpenDoor};
 use crate::farewell::Farewell;
 use crate::settings::{Limits, ServiceName};
-use crate::{interview, ports, probe, pulse};
+use crate::{interview, mourning, ports, probe, pulse};
 
 /// Who accepted a client may have to tell it that there is no room: so many more than fit.
 const REFUSED_AT_ONCE: usize = 64;
@@ -61,6 +61,7 @@ impl House {
         let backends = &hallway.front.backends;
         let farewell = Farewell::new(backends, &crew);
         tokio::spawn(pulse::watch(Arc::downgrade(backends)));
+        tokio::spawn(mourning::watch(Arc::downgrade(backends), Arc::downgrade(&crew)));
         let empty = Config { services: Vec::new(), ..config.clone() };
         let mut house =
             Self { config: empty, descriptors, hallway, crew, doors: Vec::new(), farewell };

@@ -12,9 +12,10 @@
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
 //! force · `probe` knocks at nodes and `interview` hears them, through `socket`, when a `bell`
 //! rings; `comeback` leads one back that is up again · `self_check` at our own doors ·
-//! `virtual_ip` holds the address · `verdict` what a failed dial means · `farewell` empties a node
-//! · `api` what an operator asks and says, through `admin_door` · `metrics`, `pulse` and `outcome`
-//! what is seen · `descriptors` how many fit · `commands` the command line.
+//! `virtual_ip` holds the address · `verdict` what a failed dial means · `farewell` empties a
+//! node, `mourning` one that is down · `api` what an operator asks and says, through `admin_door`
+//! · `metrics`, `pulse` and `outcome` what is seen · `descriptors` how many fit · `commands` the
+//! command line.
 
 pub mod account;
 pub mod admin_door;
@@ -37,6 +38,7 @@ pub mod greeting;
 pub mod house;
 pub mod interview;
 pub mod metrics;
+mod mourning;
 pub mod outcome;
 pub mod ports;
 pub mod probe;

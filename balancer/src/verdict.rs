@@ -2,6 +2,7 @@
 //! It does not know who dialed. `connection` and `probe` both come here.
 
 use std::io;
+use std::sync::Arc;
 use std::time::Instant;
 
 use crate::backends::{Backend, Backends, Flip, Service};
@@ -59,6 +60,7 @@ pub fn suspect_proxy_header(service: Option<&Service>, node: &Backend) {
 /// Counts and logs that a node went up or down, and that a service has none left or one again.
 pub fn report_flip(backends: &Backends, node: &Backend, flip: Flip, reason: &str) {
     node.metrics.flipped(flip);
+    node.set_known_dead(flip == Flip::Down && reason == Cause::Unreachable.name());
     let (service, name, address) = (&*node.service.0, &*node.name, node.address);
     match flip {
         Flip::Up => tracing::info!(service, node = name, %address, "node is up"),
@@ -72,6 +74,15 @@ pub fn report_flip(backends: &Backends, node: &Backend, flip: Flip, reason: &str
             "no node of this service is up: all are tried for each client; if they are well, it \
              is this machine or its network that is not"
         );
+    }
+}
+
+/// A node has reset a session in the middle: one is nothing, a burst is its death.
+pub fn report_reset(backends: &Backends, node: &Arc<Backend>) {
+    if let Some(flip) = backends.hear_of_reset(node, Instant::now()) {
+        node.remember_failure("it reset many sessions at once".to_owned());
+        report_flip(backends, node, flip, "resets");
+        node.reach_asked.ring();
     }
 }
 

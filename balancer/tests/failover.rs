@@ -278,3 +278,57 @@ async fn node_that_answers() -> Node {
     })
     .await
 }
+
+#[tokio::test]
+async fn many_resets_at_once_are_a_nodes_death() {
+    let (sender, _) = tokio::sync::broadcast::channel::<()>(1);
+    let told = sender.clone();
+    let dies = Node::start(move |mut stream| {
+        let mut told = told.subscribe();
+        async move {
+            let _ = stream.write_all(b"220 dies\r\n").await;
+            let _ = told.recv().await;
+            reset(stream);
+        }
+    })
+    .await;
+    let good = Node::greeter("good").await;
+    let settings = "mode: failover\nhealth: {interval: 1h}";
+    let stage = Stage::open("smtp", settings, &[&dies, &good]);
+    let mut held = Vec::new();
+    for _ in 0..8 {
+        let mut client = stage.client().await;
+        assert_eq!(line(&mut client).await, "220 dies\r\n");
+        held.push(client);
+    }
+    sender.send(()).expect("they wait for it");
+    wait_until("it is down", || stage.service().nodes[0].state == "down").await;
+    assert_eq!(greeted(&stage).await.0, "220 good\r\n");
+    drop(held);
+    stage.assert_empties().await;
+}
+
+#[tokio::test]
+async fn sessions_of_a_node_that_is_down_are_kept_or_closed() {
+    for (on_down, kept) in [("keep", true), ("close", false)] {
+        let (going, staying) = (Node::greeter("going").await, Node::greeter("staying").await);
+        let settings =
+            format!("mode: failover\nhealth: {{interval: 10ms}}\nfailover: {{on_down: {on_down}}}");
+        let stage = Stage::open("smtp", &settings, &[&going, &staying]);
+        let mut client = stage.client().await;
+        assert_eq!(line(&mut client).await, "220 going\r\n");
+        going.stop().await;
+        wait_until("it is down", || stage.service().nodes[0].state == "down").await;
+        assert_eq!(greeted(&stage).await.0, "220 staying\r\n");
+        if kept {
+            sleep(Duration::from_millis(300)).await;
+            client.write_all(b"still here\r\n").await.expect("it is sent");
+            assert_eq!(line(&mut client).await, "still here\r\n");
+        } else {
+            let end = timeout(LONG, client.read_u8()).await.expect("it is closed");
+            assert!(end.is_err(), "{end:?}");
+        }
+        drop(client);
+        stage.assert_empties().await;
+    }
+}

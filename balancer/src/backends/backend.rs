@@ -2,13 +2,14 @@
 //! It does not know whether it is chosen, or sockets. `backends` keeps it over reloads.
 
 use std::net::{IpAddr, SocketAddr};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use arc_swap::ArcSwapOption;
 use shared::shutdown::Stop;
 
+use super::burst::Resets;
 use super::comeback::Share;
 use super::health::{Aspect, Flip, Judge, Thresholds};
 use super::patience::Learned;
@@ -56,6 +57,8 @@ pub struct Backend {
     to_leave: AtomicUsize,
     sources: ArcSwapOption<Sources>,
     judge: Mutex<Judge>,
+    resets: Mutex<Resets>,
+    known_dead: AtomicBool,
     last_failure: Mutex<Option<String>>,
     explained: Mutex<Option<Instant>>,
 }
@@ -83,6 +86,8 @@ impl Backend {
             to_leave: AtomicUsize::new(0),
             sources: ArcSwapOption::empty(),
             judge: Mutex::new(Judge::trusting()),
+            resets: Mutex::default(),
+            known_dead: AtomicBool::new(false),
             last_failure: Mutex::default(),
             explained: Mutex::default(),
         }
@@ -203,6 +208,30 @@ impl Backend {
             self.doubt(Aspect::Service);
         }
         enough
+    }
+
+    pub(super) fn was_reset(&self, now: Instant) -> Option<u32> {
+        let connects = self.metrics.connects.count();
+        self.resets.lock().unwrap_or_else(PoisonError::into_inner).hear(now, connects)
+    }
+
+    pub(super) fn is_calm(&self, now: Instant) -> bool {
+        self.resets.lock().unwrap_or_else(PoisonError::into_inner).is_calm(now)
+    }
+
+    pub(super) fn condemn(&self, slower: u32) -> Option<Flip> {
+        self.judge.lock().unwrap_or_else(PoisonError::into_inner).condemn(slower)
+    }
+
+    /// Whether its sessions cannot be alive: the network says that its machine is gone.
+    #[must_use]
+    pub fn is_known_dead(&self) -> bool {
+        self.known_dead.load(Ordering::Relaxed)
+    }
+
+    /// See [`Backend::is_known_dead`].
+    pub fn set_known_dead(&self, is_so: bool) {
+        self.known_dead.store(is_so, Ordering::Relaxed);
     }
 
     pub(super) fn hear(&self, aspect: Aspect, good: bool, limits: Thresholds) -> Option<Flip> {

@@ -44,13 +44,15 @@ struct Track {
     against: u32,
     /// Nobody has looked yet: it is up on trust, and the first bad look is enough.
     unseen: bool,
+    /// So many times as many good looks as usual bring it up.
+    slower: u32,
 }
 
 impl Judge {
     /// Up until seen otherwise: a balancer that starts serves at once.
     #[must_use]
     pub fn trusting() -> Self {
-        let trusted = Track { up: true, against: 0, unseen: true };
+        let trusted = Track { up: true, against: 0, unseen: true, slower: 1 };
         Self { reach: trusted, service: trusted }
     }
 
@@ -74,10 +76,11 @@ impl Judge {
         }
     }
 
-    /// It is dead, beyond doubt: no further look is needed.
-    pub fn condemn(&mut self) -> Option<Flip> {
+    /// It is dead, beyond doubt: no further look is needed, and `slower` times as many good ones
+    /// as usual to bring it up again.
+    pub fn condemn(&mut self, slower: u32) -> Option<Flip> {
         let before = self.is_up();
-        self.reach = Track { up: false, against: 0, unseen: false };
+        self.reach = Track { up: false, against: 0, unseen: false, slower };
         before.then_some(Flip::Down)
     }
 }
@@ -90,10 +93,9 @@ impl Track {
             return;
         }
         self.against += 1;
-        let needed = if self.up { thresholds.fall } else { thresholds.rise };
+        let needed = if self.up { thresholds.fall } else { thresholds.rise * self.slower };
         if self.against >= needed || first {
-            self.up = good;
-            self.against = 0;
+            *self = Self { up: good, against: 0, unseen: false, slower: 1 };
         }
     }
 }
@@ -140,10 +142,12 @@ mod tests {
         for _ in 0..5 {
             assert_eq!(judge.hear(Aspect::Reach, true, TWO), None, "its kernel is still alive");
         }
-        assert_eq!(judge.condemn(), None);
+        assert_eq!(judge.condemn(1), None);
         assert_eq!([true; 2].map(|good| judge.hear(Aspect::Service, good, TWO)), [None; 2]);
         let flips = [true; 2].map(|good| judge.hear(Aspect::Reach, good, TWO));
         assert_eq!(flips, [None, Some(Flip::Up)]);
-        assert_eq!(judge.condemn(), Some(Flip::Down));
+        assert_eq!(judge.condemn(2), Some(Flip::Down));
+        let flips = [true; 4].map(|good| judge.hear(Aspect::Reach, good, TWO));
+        assert_eq!(flips, [None, None, None, Some(Flip::Up)]);
     }
 }

@@ -3,6 +3,7 @@
 //! tell it what they saw, `house` gives it a new picture.
 
 mod backend;
+mod burst;
 mod comeback;
 mod health;
 mod orders;
@@ -13,7 +14,7 @@ mod suspicion;
 mod tests;
 
 use std::sync::{Arc, Mutex, PoisonError, Weak};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use arc_swap::ArcSwap;
 
@@ -231,6 +232,21 @@ impl Backends {
         if was_limited != backend.share.is_limited() {
             self.look_again(&backend.service);
         }
+    }
+
+    /// A node has reset a session in the middle. Many of them at once while the other nodes are
+    /// calm, and it is dead; says whether that flipped it.
+    pub fn hear_of_reset(&self, backend: &Arc<Backend>, now: Instant) -> Option<Flip> {
+        let slower = backend.was_reset(now)?;
+        let service = self.service(&backend.service)?;
+        let others = service.candidates().iter().map(|one| &one.backend);
+        let mut others = others.filter(|one| !Arc::ptr_eq(one, backend));
+        if !service.has(backend) || !others.all(|one| one.is_calm(now)) {
+            return None;
+        }
+        let flip = backend.condemn(slower);
+        self.look_again(&backend.service);
+        flip
     }
 
     /// An operator says something, for new sessions from now on.

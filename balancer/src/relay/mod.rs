@@ -128,6 +128,11 @@ impl<'c> Relay<'c> {
         Carried { to_node: self.up.bytes, to_client: self.down.bytes }
     }
 
+    /// Whether the client has said its last word: how the node ends then says little of it.
+    pub(crate) fn client_has_ended(&self) -> bool {
+        self.first_end == Some(Side::Client)
+    }
+
     /// The loop it lives in.
     fn core(&self) -> &'c Core {
         self.client.core()
