@@ -230,7 +230,6 @@ fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
         greeting_min: 50 * MILLISECOND,
         last_greeting: MINUTE,
         idle: protocol.default_idle(),
-        vanished: 2 * MINUTE,
     };
     let Some(mut map) = map.map("timeouts") else { return timeouts };
     for key in ["greeting", "greeting_min", "last_greeting"] {
@@ -247,7 +246,6 @@ fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
     timeouts.last_greeting =
         map.within("last_greeting", timeouts.last_greeting, MILLISECOND..=10 * MINUTE);
     timeouts.idle = map.within("idle", timeouts.idle, 10 * MILLISECOND..=7 * 24 * HOUR);
-    timeouts.vanished = map.within("vanished", timeouts.vanished, SECOND..=HOUR);
     timeouts
 }
 

@@ -121,9 +121,6 @@ pub struct Timeouts {
     pub last_greeting: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
-    /// A client or node that acknowledges nothing for so long, or does not answer when asked
-    /// whether it is there, has vanished.
-    pub vanished: Duration,
 }
 
 /// A node as the file has it.

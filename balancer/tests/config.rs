@@ -33,7 +33,6 @@ fn a_small_file_has_its_defaults() {
     assert_eq!(service.nodes[0].weight, 1);
     assert_eq!((config.limits.connections_max, config.node_count()), (None, 1));
     assert_eq!(config.drain_timeout, Duration::from_secs(30));
-    assert_eq!(service.timeouts.vanished, Duration::from_secs(120));
     assert_eq!(service.limits, ServiceLimits::default());
     assert_eq!(config.limits.connections_per_address_per_minute_max, None);
     assert!(service.source.is_empty());
