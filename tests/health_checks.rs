@@ -1,13 +1,13 @@
 //! How does the balancer look at a node: what does the node see of it, and which nodes pass?
 //! It does not know how looks are counted; nodes are scripted.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
 use harness::wait::same;
-use harness::{Balancer, FakeNode, MOMENT, hold_for, http, wait_until};
+use harness::{Balancer, FakeNode, MOMENT, ReadSome, hold_for, http, wait_until};
 
 /// Visits as often as knocks, so that a test need not wait for ten seconds.
 const OFTEN: &str = "health: {interval: 100ms, greeting_interval: 100ms, timeout: 100ms}\n\
@@ -31,7 +31,7 @@ fn node_that_says(pieces: Vec<Vec<u8>>) -> (FakeNode, Receiver<String>) {
         }
         let mut said = Vec::new();
         let mut piece = [0; 512];
-        while let Ok(length @ 1..) = stream.read(&mut piece) {
+        while let Ok(length @ 1..) = stream.read_some(&mut piece) {
             said.extend_from_slice(&piece[..length]);
             if said.ends_with(b"\r\n") {
                 let _ = stream.write_all(b"221 bye\r\n");

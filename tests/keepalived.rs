@@ -3,7 +3,6 @@
 //!
 //! Prints what it measured; the bounds are wide, since other tests may run at the same time.
 
-use std::io::Read;
 use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::Command;
@@ -13,7 +12,7 @@ use std::time::{Duration, Instant};
 use harness::network::{Greeter, Machine, Network};
 use harness::process::Process;
 use harness::program::project;
-use harness::{MOMENT, http, run, wait_until};
+use harness::{MOMENT, ReadSome, http, run, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -249,7 +248,7 @@ impl Knocking {
                         let stream = TcpStream::connect_timeout(&address, patience);
                         let Ok(mut stream) = stream else { return };
                         let _ = stream.set_read_timeout(Some(patience));
-                        if matches!(stream.read(&mut [0; 64]), Ok(length) if length > 0) {
+                        if matches!(stream.read_some(&mut [0; 64]), Ok(length) if length > 0) {
                             let _ = sender.send((began, Instant::now()));
                         }
                     });
@@ -330,7 +329,7 @@ fn without_a_node_somebody_still_says_try_later() {
             let mut stream = TcpStream::connect_timeout(&address, Duration::from_millis(500))?;
             let mut bytes = [0; 64];
             stream.set_read_timeout(Some(MOMENT))?;
-            let length = stream.read(&mut bytes)?;
+            let length = stream.read_some(&mut bytes)?;
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes[..length]).into_owned())
         });
         match heard {

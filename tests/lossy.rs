@@ -1,11 +1,11 @@
 //! Does a lost packet pass for a death, and does a machine that vanishes make anybody wait?
 //! It does not know how the balancer copes; each test has a network of its own.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::time::Duration;
 
 use harness::callers::{self, Callers};
-use harness::{Balancer, FakeNode, Loopback, hold_for};
+use harness::{Balancer, FakeNode, Loopback, ReadSome, hold_for};
 
 /// Both ways: a port is a node's whichever side it stands on.
 fn at(ports: &[u16], what: &str) -> Vec<String> {
@@ -61,9 +61,9 @@ fn node_of(protocol: &str, greeting: &'static str) -> FakeNode {
     let greets = protocol != "tls";
     FakeNode::start(move |mut stream| {
         let mut hello = [0; 64];
-        if greets || stream.read(&mut hello).is_ok_and(|length| length > 0) {
+        if greets || stream.read_some(&mut hello).is_ok_and(|length| length > 0) {
             let _ = stream.write_all(greeting.as_bytes());
-            while stream.read(&mut hello).is_ok_and(|length| length > 0) {}
+            while stream.read_some(&mut hello).is_ok_and(|length| length > 0) {}
         }
     })
 }

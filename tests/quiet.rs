@@ -1,14 +1,14 @@
 //! What is left of strangers who knock and say nothing, and of a hundred odd ends?
 //! It does not know how the balancer copes; each test has a network of its own.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, Shutdown, TcpStream};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use harness::callers;
 use harness::fake_node::reset;
 use harness::wait::same;
-use harness::{Balancer, FakeNode, Loopback, MOMENT, wait_until};
+use harness::{Balancer, FakeNode, Loopback, MOMENT, ReadSome, wait_until};
 
 const GREETING: &str = "220 node ESMTP\r\n";
 
@@ -27,7 +27,7 @@ fn a_hundred_odd_ends_leave_no_half_closed_socket() {
             return reset(stream);
         }
         let _ = stream.write_all(GREETING.as_bytes());
-        let _ = stream.read(&mut [0; 64]);
+        let _ = stream.read_some(&mut [0; 64]);
     });
     let balancer = Balancer::before("smtp", "", &[node.port()]);
     for round in 0..100 {
@@ -38,7 +38,7 @@ fn a_hundred_odd_ends_leave_no_half_closed_socket() {
             1 => drop(stream),
             2 => drop(stream.shutdown(Shutdown::Write)),
             3 => {
-                let _ = stream.read(&mut [0; 64]);
+                let _ = stream.read_some(&mut [0; 64]);
                 let _ = stream.write_all(b"QUIT\r\n");
             }
             _ => drop(stream.write_all(&[b'x'; 100_000])),

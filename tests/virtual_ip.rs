@@ -1,14 +1,13 @@
 //! The balancer's own `virtual_ip`: put on, announced, taken off, and never taken from another.
 //! It does not know how the kernel is told; machines are namespaces, and tcpdump looks on.
 
-use std::io::Read;
 use std::net::TcpStream;
 use std::path::PathBuf;
 use std::process::Command;
 
 use harness::network::{Greeter, Machine, Network};
 use harness::process::Process;
-use harness::{MOMENT, Metrics, http, run, wait_until};
+use harness::{MOMENT, Metrics, ReadSome, http, run, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
@@ -75,7 +74,7 @@ impl Site {
             let mut stream = stream.map_err(|error| error.to_string())?;
             let mut bytes = [0; 100];
             stream.set_read_timeout(Some(MOMENT)).expect("an option");
-            let length = stream.read(&mut bytes).map_err(|error| error.to_string())?;
+            let length = stream.read_some(&mut bytes).map_err(|error| error.to_string())?;
             Ok(String::from_utf8_lossy(&bytes[..length]).into_owned())
         })
     }

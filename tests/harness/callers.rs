@@ -1,13 +1,14 @@
 //! Clients that come again and again while a test does something to the nodes.
 //! It does not know what that is; they say how many were served, who was not, and who waited.
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
+use crate::ReadSome;
 use crate::wait::{MOMENT, wait_until};
 
 /// Nobody waits longer for the first word.
@@ -144,7 +145,7 @@ fn first_words(port: u16, hello: &[u8]) -> std::io::Result<(TcpStream, Vec<u8>)>
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.write_all(hello)?;
     let mut first = vec![0; 512];
-    let length = stream.read(&mut first)?;
+    let length = stream.read_some(&mut first)?;
     first.truncate(length);
     Ok((stream, first))
 }

@@ -2,7 +2,7 @@
 //! It does not know any protocol beyond the words it is given; tests of single faults start it.
 
 use std::collections::BTreeMap;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{Ipv4Addr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use rustix::net::sockopt::set_socket_linger;
 
+use crate::ReadSome;
 use crate::ports::Port;
 
 /// What a node does with one connection.
@@ -129,7 +130,7 @@ pub fn echo_after(greeting: &'static str) -> impl Fn(TcpStream) + Send + Sync + 
             return;
         }
         let mut piece = [0; 4096];
-        while let Ok(length @ 1..) = stream.read(&mut piece) {
+        while let Ok(length @ 1..) = stream.read_some(&mut piece) {
             if stream.write_all(&piece[..length]).is_err() {
                 return;
             }

@@ -1,9 +1,11 @@
 //! A connection that is read line by line: the ground of the two mail clients.
 //! It does not know any protocol; `smtp_client`, `pop3_client` and `script` stand on it.
 
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
 use std::time::Duration;
+
+use crate::ReadSome;
 
 /// A server that says nothing for so long is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -110,7 +112,7 @@ impl LineStream {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65_536];
-        let count = self.stream.read(&mut piece)?;
+        let count = self.stream.read_some(&mut piece)?;
         self.ahead.extend_from_slice(&piece[..count]);
         Ok(count)
     }

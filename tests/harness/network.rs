@@ -4,7 +4,7 @@
 //! Nothing of the real machine's network is touched: the switch is a namespace as well.
 
 use std::ffi::OsStr;
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::fd::AsFd;
 use std::path::Path;
@@ -15,6 +15,7 @@ use std::thread::JoinHandle;
 
 use rustix::thread::{LinkNameSpaceType, move_into_link_name_space};
 
+use crate::ReadSome;
 use crate::program::{our_command, run};
 
 /// Below this all namespaces have a name.
@@ -210,7 +211,7 @@ impl Machine {
 
 fn greet(mut stream: TcpStream, greeting: &[u8]) {
     if stream.write_all(greeting).is_ok() {
-        let _ = stream.read(&mut [0; 512]);
+        let _ = stream.read_some(&mut [0; 512]);
     }
 }
 
