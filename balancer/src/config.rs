@@ -159,6 +159,7 @@ fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
     let timeouts = timeouts(&mut map, protocol.unwrap_or(Protocol::Tcp), protocol.is_some());
     let (limits, source) = (service_limits(&mut map), source(&mut map));
     let failover = failover::read(&mut map);
+    let reuse_sockets = map.or("reuse_sockets", true);
     let nodes = nodes(&mut map, seen);
     Some(Service {
         name: ServiceName(name?.into()),
@@ -171,6 +172,7 @@ fn service(mut map: Map<'_>, seen: &mut Seen) -> Option<Service> {
         failover,
         limits,
         source,
+        reuse_sockets,
         nodes,
     })
 }

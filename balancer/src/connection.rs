@@ -82,7 +82,7 @@ pub(crate) fn carry(
             report_reset(&front.backends, lease.backend());
         }
         let carried = relay.carried();
-        let is_cut = Box::pin(relay.finish(end)).await;
+        let is_cut = Box::pin(relay.finish(end, account.service().settings.reuse_sockets)).await;
         drop((seat, lease));
         account.close(client.address, end, carried);
         if is_cut {

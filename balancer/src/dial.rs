@@ -14,17 +14,20 @@ use crate::ports;
 /// A machine that is out of ports is so for each connection: one line a second says enough.
 static LINES: Ration = Ration::new(1, 1);
 
-/// Begins to connect to the node of this lease.
+/// Begins to connect to the node of this lease. `reuse`: with a socket that has served another
+/// client, if there is one; never from an address of `source`, which it would have to be bound to.
 ///
 /// # Errors
 /// It failed at once. `AddrNotAvailable`: no source has a port left, which is no fault of the node.
-pub(crate) fn dial(lease: &mut Lease, core: &Rc<Core>) -> io::Result<Socket> {
+pub(crate) fn dial(lease: &mut Lease, core: &Rc<Core>, reuse: bool) -> io::Result<Socket> {
     let node = lease.backend().clone();
     let Some(sources) = node.sources() else {
         if ports::is_used_up(node.active()) {
             return Err(no_port(&node.name, None));
         }
-        let socket = Socket::connect(node.address, None, core);
+        let again = reuse.then(|| Socket::connect_again(node.address, core));
+        let anew = || Socket::connect(node.address, None, core);
+        let socket = again.flatten().unwrap_or_else(anew);
         return socket.inspect_err(|error| {
             if error.kind() == io::ErrorKind::AddrNotAvailable {
                 no_port(&node.name, None);

@@ -115,7 +115,8 @@ impl<'c> Search<'c, '_> {
 
     pub(crate) fn begin(&mut self, mut lease: Lease) -> Result<Dial, Miss> {
         self.account.tries(lease.backend());
-        match dial(&mut lease, self.client.socket.core()) {
+        let reuse = self.account.service().settings.reuse_sockets;
+        match dial(&mut lease, self.client.socket.core(), reuse) {
             Ok(socket) => Ok(Dial { lease, socket, began: Instant::now() }),
             Err(error) => Err(self.give_up(&lease, cause_of_dial(&error))),
         }

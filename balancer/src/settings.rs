@@ -157,6 +157,8 @@ pub struct Service {
     pub limits: ServiceLimits,
     /// Addresses of ours that nodes are dialed from, in turn; empty: the system's choice.
     pub source: Vec<IpAddr>,
+    /// A socket to a node whose connection has ended in order serves the next client.
+    pub reuse_sockets: bool,
     /// At least one, in failover's order.
     pub nodes: Vec<Node>,
 }

@@ -65,6 +65,28 @@ pub fn choose_port_late(socket: &impl AsFd) -> io::Result<()> {
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Whether a TCP socket is as it was before its first connection (tcp(7), `TCP_INFO`): its end was
+/// acknowledged, nothing of it is on its way any more.
+///
+/// # Errors
+/// It is no TCP socket.
+#[allow(unsafe_code, reason = "neither rustix nor socket2 has this option")]
+pub fn is_at_rest(socket: &impl AsFd) -> io::Result<bool> {
+    /// `TCP_CLOSE` in `<netinet/tcp.h>`.
+    const CLOSED: u8 = 7;
+    let mut state = 0_u8;
+    let mut size = 1;
+    let descriptor = socket.as_fd().as_raw_fd();
+    // SAFETY: the descriptor is open as long as it is borrowed; the kernel writes at most `size`
+    // bytes, which is one, to the address of `state`: the first of struct tcp_info, tcpi_state.
+    let result = unsafe {
+        let option = libc::TCP_INFO;
+        let into = (&raw mut state).cast();
+        libc::getsockopt(descriptor, libc::IPPROTO_TCP, option, into, &raw mut size)
+    };
+    if result == 0 { Ok(state == CLOSED) } else { Err(io::Error::last_os_error()) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

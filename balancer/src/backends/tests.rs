@@ -42,6 +42,7 @@ pub(super) fn service(mode: Mode, weights: &[u32]) -> settings::Service {
         failover: settings::Failover::default(),
         limits: ServiceLimits::default(),
         source: Vec::new(),
+        reuse_sockets: false,
         nodes: weights.iter().enumerate().map(node).collect(),
     }
 }

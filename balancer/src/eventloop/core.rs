@@ -5,7 +5,6 @@
 //! Everything is of one thread: cells, no locks. Nothing here is borrowed across an await.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeSet;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
 use std::pin::Pin;
@@ -16,7 +15,10 @@ use std::time::{Duration, Instant};
 use rustix::event::epoll;
 use rustix::io::Errno;
 
+use super::deadlines::{Deadlines, Moment};
+use super::kept::Kept;
 use super::pipe::{Pipe, Pipes};
+use super::socket::Socket;
 use super::spares::is_shortage;
 
 /// Bytes one read takes; one buffer for all connections of a loop.
@@ -24,28 +26,6 @@ pub(crate) const SCRATCH_BYTES: usize = 64 * 1024;
 
 /// Sockets are of generations below this; epoll's data from here on names other things.
 pub(super) const GENERATIONS: u32 = u32::MAX;
-
-/// Milliseconds since the loop began; the clock is read once a turn.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(u64);
-
-/// The lower bits of an entry of [`Deadlines`].
-const TASK_BITS: u32 = 24;
-
-impl Moment {
-    /// How long it is until then.
-    pub(crate) fn until(self, then: Self) -> Duration {
-        Duration::from_millis(then.0.saturating_sub(self.0))
-    }
-    /// Later than any other.
-    pub(crate) const NEVER: Self = Self(u64::MAX >> TASK_BITS);
-
-    /// So much later, at least a millisecond.
-    pub(crate) fn after(self, time: Duration) -> Self {
-        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        Self(self.0.saturating_add(millis.max(1)).min(Self::NEVER.0))
-    }
-}
 
 /// What has happened at one side of a connection and was not used up.
 #[derive(Debug, Clone, Copy, Default)]
@@ -62,11 +42,16 @@ impl Flags {
     pub(super) const BROKEN: u8 = 8;
     /// The loop is asked to tell when it is writable.
     pub(super) const WRITE_ASKED: u8 = 16;
+    /// The socket has options that the next connection must not have.
+    pub(super) const WATCHED: u8 = 32;
 
     pub(super) fn has(self, flag: u8) -> bool {
         self.0 & flag != 0
     }
 }
+
+/// The task of a registered socket that is between two lives.
+const NOBODY: u32 = u32::MAX;
 
 /// A registered socket.
 #[derive(Debug, Clone, Copy, Default)]
@@ -108,6 +93,7 @@ pub(crate) struct Core {
     again: RefCell<Vec<u32>>,
     scratch: RefCell<Box<[u8]>>,
     pipes: RefCell<Pipes>,
+    kept: RefCell<Kept>,
     /// No descriptors were left when one was asked for.
     short: Cell<bool>,
 }
@@ -116,13 +102,6 @@ pub(crate) struct Core {
 struct Sides {
     all: Vec<Side>,
     free: Vec<u32>,
-}
-
-/// At most one deadline per task.
-#[derive(Debug, Default)]
-struct Deadlines {
-    in_order: BTreeSet<u64>,
-    of_task: Vec<Moment>,
 }
 
 impl Core {
@@ -134,10 +113,11 @@ impl Core {
             current: Cell::new(0),
             deadlines: RefCell::default(),
             began: Instant::now(),
-            now: Cell::new(Moment(0)),
+            now: Cell::new(Moment::at(Duration::ZERO)),
             again: RefCell::default(),
             scratch: RefCell::new(vec![0; SCRATCH_BYTES].into_boxed_slice()),
             pipes: RefCell::default(),
+            kept: RefCell::default(),
             short: Cell::new(false),
         }))
     }
@@ -148,8 +128,7 @@ impl Core {
     }
 
     pub(super) fn read_clock(&self) {
-        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.now.set(Moment(millis));
+        self.now.set(Moment::at(self.began.elapsed()));
     }
 
     pub(super) fn enter(&self, task: u32) {
@@ -204,6 +183,31 @@ impl Core {
         sides.free.push(key.index);
     }
 
+    /// A registered socket begins another life, as one of the task being polled. What happened in
+    /// its earlier life means nothing: a turn notes all its events before any task is polled.
+    pub(super) fn adopt(&self, key: Key, flags: u8) {
+        let side = &mut self.sides.borrow_mut().all[key.index as usize];
+        side.task = self.current.get();
+        side.flags = Flags(flags);
+    }
+
+    /// Keeps a socket whose connection is over; its events are nobody's until it is taken.
+    pub(super) fn keep(&self, socket: Socket, is_v6: bool) {
+        self.sides.borrow_mut().all[socket.key().index as usize].task = NOBODY;
+        let oldest = self.kept.borrow_mut().put(socket, is_v6);
+        drop(oldest);
+    }
+
+    /// A socket that was kept.
+    pub(super) fn take_kept(&self, is_v6: bool) -> Option<Socket> {
+        self.kept.borrow_mut().take(is_v6)
+    }
+
+    /// Closes what is kept.
+    pub(super) fn let_go_of_kept(&self) {
+        drop(self.kept.take());
+    }
+
     /// Notes an event. Returns the task to be polled; `None`: the socket is gone.
     pub(super) fn note(&self, data: u64, happened: u8) -> Option<u32> {
         let key = Key::from_data(data);
@@ -256,7 +260,7 @@ impl Core {
             return Some(Duration::ZERO);
         }
         let (first, _) = self.deadlines.borrow().first()?;
-        Some(Duration::from_millis(first.0.saturating_sub(self.now.get().0)))
+        Some(self.now.get().until(first))
     }
 
     /// Waits until something happens to the task: an event of a socket of its own, its deadline, or
@@ -295,6 +299,7 @@ impl Core {
         if short {
             // Those that are held for nothing are let go.
             self.pipes.replace(Pipes::default());
+            self.let_go_of_kept();
         }
         self.short.set(short);
     }
@@ -342,45 +347,4 @@ impl Future for Event {
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
         if std::mem::replace(&mut self.polled, true) { Poll::Ready(()) } else { Poll::Pending }
     }
-}
-
-impl Deadlines {
-    /// One that is later than what stands is not noted now: the task is polled at the earlier one,
-    /// for nothing, and sets its deadline again. That is a poll in an idle time, not a change of
-    /// the order at every byte.
-    fn set(&mut self, task: u32, at: Moment) {
-        let index = task as usize;
-        if index >= self.of_task.len() {
-            self.of_task.resize(index + 1, Moment::NEVER);
-        }
-        let before = self.of_task[index];
-        if before > at {
-            if before != Moment::NEVER {
-                self.in_order.remove(&entry(before, task));
-            }
-            self.of_task[index] = at;
-            self.in_order.insert(entry(at, task));
-        }
-    }
-
-    fn remove(&mut self, task: u32) {
-        if let Some(before) = self.of_task.get_mut(task as usize)
-            && *before != Moment::NEVER
-        {
-            self.in_order.remove(&entry(*before, task));
-            *before = Moment::NEVER;
-        }
-    }
-
-    fn first(&self) -> Option<(Moment, u32)> {
-        let first = self.in_order.first()?;
-        let task = u32::try_from(first & ((1 << TASK_BITS) - 1)).unwrap_or(u32::MAX);
-        Some((Moment(first >> TASK_BITS), task))
-    }
-}
-
-/// Both in eight bytes, since every connection has one: 34 years of milliseconds and 16 million
-/// tasks, beyond what descriptors allow.
-fn entry(at: Moment, task: u32) -> u64 {
-    at.0 << TASK_BITS | u64::from(task)
 }

@@ -8,6 +8,8 @@
 
 mod caller;
 mod core;
+mod deadlines;
+mod kept;
 mod pipe;
 mod socket;
 mod spares;
@@ -30,7 +32,8 @@ use rustix::net::{SocketAddrAny, SocketFlags};
 use shared::logging::Ration;
 
 pub(crate) use self::caller::Caller;
-pub(crate) use self::core::{Core, Moment};
+pub(crate) use self::core::Core;
+pub(crate) use self::deadlines::Moment;
 pub(crate) use self::pipe::Pipe;
 pub(crate) use self::socket::{Received, Socket};
 
@@ -167,6 +170,8 @@ where
             self.core.take_due(&mut called);
             self.poll(&mut called);
             if rung && self.obey(&mut called)? {
+                // They hold the core that holds them.
+                self.core.let_go_of_kept();
                 return Ok(());
             }
             for data in listeners.drain(..) {

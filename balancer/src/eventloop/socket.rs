@@ -33,10 +33,22 @@ pub(crate) enum Received {
     End,
 }
 
+/// Where a socket comes from: what that says of using it again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// A client's, or bound to an address of ours: used once.
+    Single,
+    /// To a node, IPv4.
+    Node4,
+    /// To a node, IPv6.
+    Node6,
+}
+
 /// One end of a connection, registered with its loop; closed on drop.
 #[derive(Debug)]
 pub(crate) struct Socket {
     descriptor: OwnedFd,
+    kind: Kind,
     key: Key,
     core: Rc<Core>,
 }
@@ -51,7 +63,24 @@ impl Socket {
     /// The loop cannot take it.
     pub(crate) fn accepted(descriptor: OwnedFd, core: Rc<Core>) -> io::Result<Self> {
         let key = core.register(&descriptor, INTEREST, Flags::WRITABLE)?;
-        Ok(Self { descriptor, key, core })
+        Ok(Self { descriptor, kind: Kind::Single, key, core })
+    }
+
+    /// Begins to connect with a socket that has served another connection, if one is at hand. It
+    /// is done when [`Socket::connected`] says so.
+    ///
+    /// # Errors
+    /// As [`Socket::connect`].
+    pub(crate) fn connect_again(address: SocketAddr, core: &Rc<Core>) -> Option<io::Result<Self>> {
+        while let Some(socket) = core.take_kept(address.is_ipv6()) {
+            let at_rest = crate::system::is_at_rest(&socket.descriptor).unwrap_or(false);
+            // Disconnecting keeps its options and its place in epoll.
+            if at_rest && rustix::net::connect_unspec(&socket.descriptor).is_ok() {
+                core.adopt(socket.key, Flags::WRITE_ASKED);
+                return Some(begin(&socket.descriptor, address).map(|()| socket));
+            }
+        }
+        None
     }
 
     /// Begins to connect, from this address of ours if there is one. It is done when
@@ -64,10 +93,11 @@ impl Socket {
         source: Option<IpAddr>,
         core: &Rc<Core>,
     ) -> io::Result<Self> {
-        let family = match address {
-            SocketAddr::V4(_) => AddressFamily::INET,
-            SocketAddr::V6(_) => AddressFamily::INET6,
+        let (family, kind) = match address {
+            SocketAddr::V4(_) => (AddressFamily::INET, Kind::Node4),
+            SocketAddr::V6(_) => (AddressFamily::INET6, Kind::Node6),
         };
+        let kind = if source.is_some() { Kind::Single } else { kind };
         let flags = SocketFlags::NONBLOCK | SocketFlags::CLOEXEC;
         let descriptor =
             rustix::net::socket_with(family, SocketType::STREAM, flags, Some(ipproto::TCP))
@@ -79,12 +109,20 @@ impl Socket {
             crate::system::choose_port_late(&descriptor)?;
             rustix::net::bind(&descriptor, &SocketAddr::new(source, 0))?;
         }
-        match rustix::net::connect(&descriptor, &address) {
-            Ok(()) | Err(Errno::INPROGRESS) => {}
-            Err(error) => return Err(error.into()),
-        }
+        begin(&descriptor, address)?;
         let key = core.register(&descriptor, INTEREST | EventFlags::OUT, Flags::WRITE_ASKED)?;
-        Ok(Self { descriptor, key, core: core.clone() })
+        Ok(Self { descriptor, kind, key, core: core.clone() })
+    }
+
+    /// Keeps it for another connection, now that this one has ended on both sides; closes it where
+    /// it cannot be used again. `owes_end`: the node was not told yet that nothing more comes.
+    pub(crate) fn keep(self, owes_end: bool) {
+        let spent = self.flags().has(Flags::BROKEN | Flags::WATCHED) || self.core.is_short();
+        let is_v6 = self.kind == Kind::Node6;
+        if spent || self.kind == Kind::Single || owes_end && self.end().is_err() {
+            return;
+        }
+        self.core.clone().keep(self, is_v6);
     }
 
     /// The loop it lives in.
@@ -246,6 +284,7 @@ impl Socket {
     /// # Errors
     /// What the system says.
     pub(crate) fn watch_peer(&self) -> io::Result<()> {
+        self.core.set(self.key, Flags::WATCHED);
         shared::listener::watch_peer(&socket2::SockRef::from(&self.descriptor))
     }
 
@@ -272,6 +311,19 @@ impl Socket {
 
     fn flags(&self) -> Flags {
         self.core.flags(self.key)
+    }
+
+    /// Its name in the loop.
+    pub(super) fn key(&self) -> Key {
+        self.key
+    }
+}
+
+/// Sends the first packet of a connection.
+fn begin(descriptor: &OwnedFd, address: SocketAddr) -> io::Result<()> {
+    match rustix::net::connect(descriptor, &address) {
+        Ok(()) | Err(Errno::INPROGRESS) => Ok(()),
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -245,13 +245,17 @@ impl<'c> Relay<'c> {
     }
 
     /// Ends the node's side: plainly after an orderly end, with a reset after any other. Says
-    /// whether the client's is to be reset too.
-    pub(crate) async fn finish(self, end: End) -> bool {
-        let Self { client, node, up, down, gone, .. } = self;
+    /// whether the client's is to be reset too. `reuse`: its socket may serve another client.
+    pub(crate) async fn finish(self, end: End, reuse: bool) -> bool {
+        let Self { client, node, up, down, first_end, gone } = self;
         let core = client.core();
         core.give_back(up.pipe);
         core.give_back(down.pipe);
         if matches!(end, End::ClientClosed | End::NodeClosed) {
+            if reuse {
+                // The last end is passed on by the close, which there is none of now.
+                node.keep(first_end == Some(Side::Node));
+            }
             return false;
         }
         // A reset throws away what the other side has not received yet: that has time to arrive.

@@ -9,7 +9,7 @@ use std::time::Duration;
 /// Lines that wait to be written; what does not fit is left out, and how many is said.
 const WAITING_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// How long the lines of many connections may gather before they are written with one call.
-const GATHER: Duration = Duration::from_millis(2);
+const GATHER: Duration = Duration::from_millis(10);
 /// How long a line that matters waits for its own writing, so that none is lost at an exit.
 const WRITTEN_TIMEOUT: Duration = Duration::from_millis(200);
 
