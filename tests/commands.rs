@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::cluster::administer;
+use harness::node::PORT_NAMES;
 use harness::program::our_command;
 use harness::yaml::{self, DOMAIN};
 use harness::{ALICE, BOB, Cluster, Finished, MOMENT, Pop3Client, SmtpClient, run, wait_until};
@@ -16,6 +17,7 @@ fn place() -> (TempDir, PathBuf) {
     fs::create_dir(directory.path().join("temp")).expect("a directory in it");
     let config = directory.path().join("mailnode.yaml");
     fs::write(&config, yaml::mailnode(directory.path(), "")).expect("a file in it");
+    yaml::make_certificate(&config);
     (directory, config)
 }
 
@@ -189,7 +191,7 @@ fn check_names_every_fault_at_once() {
 fn node_check(config: &Path) -> Finished {
     let mut command = our_command("mailnode");
     command.args(["check", "--config"]).arg(config).env("NODE", "a");
-    for name in ["ADMIN_PORT", "SMTP_PORT", "POP3_PORT"] {
+    for name in PORT_NAMES {
         command.env(name, harness::ports::Port::claim().number().to_string());
     }
     run(&mut command, b"")
@@ -200,7 +202,7 @@ fn a_second_node_of_the_same_name_is_refused() {
     let cluster = Cluster::start(1);
     let mut command = our_command("mailnode");
     command.args(["run", "--config"]).arg(cluster.mailnode_yaml()).env("NODE", "a");
-    for name in ["ADMIN_PORT", "SMTP_PORT", "POP3_PORT"] {
+    for name in PORT_NAMES {
         command.env(name, harness::ports::Port::claim().number().to_string());
     }
     let refused = run(&mut command, b"").exits(1);

@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use harness::node::PORT_NAMES;
 use harness::program::{our_command, project};
 use harness::{Finished, run};
 
@@ -13,9 +14,8 @@ use harness::{Finished, run};
 fn check(program: &str, path: &Path) -> Finished {
     let mut command = our_command(program);
     command.args(["check", "--config"]).arg(path);
-    for (name, value) in
-        [("NODE", "node1"), ("ADMIN_PORT", "9201"), ("SMTP_PORT", "9211"), ("POP3_PORT", "9221")]
-    {
+    command.env("NODE", "node1");
+    for (name, value) in PORT_NAMES.into_iter().zip(["9211", "9221", "9231", "9201"]) {
         command.env(name, value);
     }
     run(&mut command, b"")

@@ -35,7 +35,8 @@ fn the_pure_sessions_speak_so() {
 fn the_cluster_speaks_so() {
     let cluster = Cluster::start(3);
     for script in scripts() {
-        script.play(&mut Sockets::new(vec![("smtp", cluster.smtp()), ("pop3", cluster.pop3())]));
+        let ports = vec![("smtp", cluster.smtp()), ("pop3", cluster.pop3())];
+        script.play(&mut Sockets::new(ports, cluster.certificate()));
         // The next one finds empty maildrops again.
         for user in [ALICE, BOB] {
             let mut client = Pop3Client::login(cluster.pop3(), user);

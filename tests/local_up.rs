@@ -16,8 +16,8 @@ use harness::{MOMENT, run, wait_until};
 use rustix::process::Signal;
 use tempfile::TempDir;
 
-/// Twelve ports, as many as `up` takes.
-const PORTS: u16 = 12;
+/// As many ports as `up` takes.
+const PORTS: u16 = 16;
 
 struct Up {
     process: Process,

@@ -13,6 +13,7 @@ use shared::units::Bytes;
 
 use crate::mail::address::is_domain;
 use crate::store::DatabaseUrl;
+use crate::tls::TlsFiles;
 use crate::wire::Patience;
 
 /// What every command needs: where things are kept.
@@ -54,6 +55,10 @@ pub struct NodeConfig {
     pub smtp: Vec<SocketAddr>,
     /// Where maildrops are served.
     pub pop3: Vec<SocketAddr>,
+    /// Where they are served with TLS from the first byte on.
+    pub pop3s: Vec<SocketAddr>,
+    /// The certificate and its key.
+    pub tls: Option<TlsFiles>,
     /// From here a PROXY header is required, from elsewhere it is refused.
     pub proxy_protocol_from: Vec<IpNet>,
     /// Passwords are taken without TLS.
@@ -89,6 +94,8 @@ pub struct Limits {
     pub smtp_patience: Patience,
     /// How long a POP3 client may take.
     pub pop3_patience: Patience,
+    /// How long a client may take for the handshake of TLS.
+    pub tls_handshake_max: Duration,
 }
 
 /// A node's name: a label, also a directory and a metric's label.
@@ -158,16 +165,20 @@ impl StoreConfig {
 }
 
 /// Keys that only a running node reads.
-const NODE_KEYS: [&str; 8] = [
+const NODE_KEYS: [&str; 9] = [
     "node",
     "hostname",
     "admin",
     "listen",
+    "tls",
     "proxy_protocol_from",
     "plain_text_login",
     "limits",
     "drain_timeout",
 ];
+
+/// Keys that every other command reads.
+const STORE_KEYS: [&str; 4] = ["database", "directories", "sweep", "log"];
 
 impl NodeConfig {
     /// Reads all of it.
@@ -209,13 +220,19 @@ fn read_node(root: &mut Map<'_>) -> Option<NodeConfig> {
     let node = root.required("node");
     let hostname = root.required("hostname");
     let admin = root.required("admin");
-    let (mut smtp, mut pop3) = (Vec::new(), Vec::new());
+    let (mut smtp, mut pop3, mut pop3s) = (Vec::new(), Vec::new(), Vec::new());
     match root.map("listen") {
-        None => root.fault("listen", "is missing; it has the keys smtp and pop3"),
+        None => root.fault("listen", "is missing; it has the keys smtp, pop3 and pop3s"),
         Some(mut listen) => {
             smtp = listen.list("smtp");
             pop3 = listen.list("pop3");
+            pop3s = listen.list("pop3s");
         }
+    }
+    let has_tls = root.has("tls");
+    let tls = read_tls(root);
+    if !has_tls && !pop3s.is_empty() {
+        root.fault("tls", "is missing: `listen.pop3s` needs it; keys: certificate and key");
     }
     let proxy_protocol_from = root.list("proxy_protocol_from");
     let plain_text_login = root.or("plain_text_login", false);
@@ -231,11 +248,36 @@ fn read_node(root: &mut Map<'_>) -> Option<NodeConfig> {
         admin: admin?,
         smtp,
         pop3,
+        pop3s,
+        tls,
         proxy_protocol_from,
         plain_text_login,
         temp: temp?.0,
         limits,
         drain_timeout,
+    })
+}
+
+fn read_tls(root: &mut Map<'_>) -> Option<TlsFiles> {
+    let mut map = root.map("tls")?;
+    let certificate = map.required::<AbsolutePath>("certificate");
+    let key = map.required::<AbsolutePath>("key");
+    Some(TlsFiles { certificate: certificate?.0, key: key?.0 })
+}
+
+/// Reads where certificate and key lie, for a command that makes them.
+///
+/// # Errors
+/// Every fault of that part of the file, with its place and what is allowed.
+pub fn read_tls_files(file: &Path) -> Result<TlsFiles, Faults> {
+    config::read_file(file, |root| {
+        for key in NODE_KEYS.into_iter().chain(STORE_KEYS).filter(|key| *key != "tls") {
+            root.ignore(key);
+        }
+        if !root.has("tls") {
+            root.fault("tls", "is missing; it has the keys certificate and key");
+        }
+        read_tls(root)
     })
 }
 
@@ -278,6 +320,7 @@ fn read_limits(given: Option<Map<'_>>) -> Limits {
         time(&mut given, "smtp_message_max", limits.smtp_patience.message);
     limits.pop3_patience.silence =
         time(&mut given, "pop3_silence_max", limits.pop3_patience.silence);
+    limits.tls_handshake_max = time(&mut given, "tls_handshake_max", limits.tls_handshake_max);
     limits
 }
 
@@ -296,6 +339,7 @@ impl Default for Limits {
             smtp_patience: Patience { silence: seconds(300), message: hours(1) },
             // RFC 1939 §3 asks for 10 minutes at least
             pop3_patience: Patience { silence: seconds(600), message: hours(1) },
+            tls_handshake_max: seconds(10),
         }
     }
 }

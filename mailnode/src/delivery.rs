@@ -99,7 +99,12 @@ fn trace_lines(
         std::net::IpAddr::V4(address) => format!("[{address}]"),
         std::net::IpAddr::V6(address) => format!("[IPv6:{address}]"),
     };
-    let protocol = if envelope.greeting.extended { "ESMTP" } else { "SMTP" };
+    // RFC 3848
+    let protocol = match (envelope.greeting.extended, origin.encrypted) {
+        (true, true) => "ESMTPS",
+        (true, false) => "ESMTP",
+        (false, _) => "SMTP",
+    };
     // Naming several recipients would tell each of the others (RFC 5321 §7.2).
     let only = match &envelope.to[..] {
         [only] => format!("\r\n\tfor <{}>", only.address),
@@ -142,7 +147,7 @@ mod tests {
 
     #[test]
     fn trace_lines_hold_no_foreign_syntax_and_tell_one_recipient_only() {
-        let origin = Origin { client: "2001:db8::1".parse().unwrap() };
+        let origin = Origin { client: "2001:db8::1".parse().unwrap(), encrypted: false };
         let id = DeliveryId("id1".into());
         let one = envelope(vec![recipient("u@d.test", &[1])]);
         assert_eq!(

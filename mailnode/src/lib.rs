@@ -6,6 +6,7 @@
 //! | [`mail`] | what mail *is*: addresses, envelopes, ids; values only |
 //! | [`smtp`], [`pop3`] | a protocol each: `command`, `session` and `reply` are pure, `mod` lives |
 //! | [`wire`] | the only place that touches a client's socket |
+//! | [`tls`] | the certificate, and its change without a restart |
 //! | [`auth`], [`delivery`] | logins; the promise behind 250 |
 //! | [`spool`], [`journal`] | local temp; the event log |
 //! | [`store`] | the only door to what is kept |
@@ -28,4 +29,5 @@ pub mod process;
 pub mod smtp;
 pub mod spool;
 pub mod store;
+pub mod tls;
 pub mod wire;

@@ -7,6 +7,8 @@ use std::time::Duration;
 use ::metrics::{Counter, Gauge, Histogram, counter, describe_counter, describe_gauge};
 use ::metrics::{describe_histogram, gauge, histogram};
 
+use crate::tls::certificate::Lifetime;
+
 /// A protocol a node speaks to clients.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
@@ -14,6 +16,8 @@ pub enum Protocol {
     Smtp,
     /// Maildrops.
     Pop3,
+    /// Maildrops, with TLS from the first byte on.
+    Pop3s,
 }
 
 impl Protocol {
@@ -22,7 +26,13 @@ impl Protocol {
         match self {
             Self::Smtp => "smtp",
             Self::Pop3 => "pop3",
+            Self::Pop3s => "pop3s",
         }
+    }
+
+    /// Whether TLS comes before the first word.
+    pub fn begins_with_tls(self) -> bool {
+        matches!(self, Self::Pop3s)
     }
 }
 
@@ -47,8 +57,8 @@ pub enum Part {
 }
 
 struct Handles {
-    connections: [Counter; 2],
-    open: [Gauge; 2],
+    connections: [Counter; 3],
+    open: [Gauge; 3],
     commits: Counter,
     committed: Counter,
     delivered: Counter,
@@ -62,7 +72,7 @@ struct Handles {
 }
 
 static HANDLES: LazyLock<Handles> = LazyLock::new(|| {
-    let protocols = [Protocol::Smtp.name(), Protocol::Pop3.name()];
+    let protocols = [Protocol::Smtp, Protocol::Pop3, Protocol::Pop3s].map(Protocol::name);
     Handles {
         connections: protocols
             .map(|name| counter!("mailnode_connections_total", "protocol" => name)),
@@ -103,6 +113,15 @@ pub fn describe(node: &str) {
     describe_gauge!("mailnode_part_up", "Whether a part the node stands on is up");
     describe_counter!("mailnode_event_lines_lost_total", "Lines the event log does not have");
     describe_counter!("mailnode_swept_files_total", "Files the sweep took away, by kind");
+    describe_gauge!(
+        "mailnode_certificate_expiry_seconds",
+        "Last second of the certificate in force, since 1970"
+    );
+    describe_counter!(
+        "mailnode_certificate_reloads_total",
+        "Changed certificate files: new ones, and those refused"
+    );
+    describe_counter!("mailnode_tls_handshakes_total", "Begins of TLS, by protocol and outcome");
     let labels = [("node", node.to_owned()), ("version", env!("CARGO_PKG_VERSION").to_owned())];
     gauge!("mailnode_info", &labels).set(1.0);
 }
@@ -190,4 +209,22 @@ pub fn event_line_lost() {
 pub fn swept(removed: u64, orphans: u64) {
     counter!("mailnode_swept_files_total", "kind" => "removed").increment(removed);
     counter!("mailnode_swept_files_total", "kind" => "orphan").increment(orphans);
+}
+
+/// A certificate is in force.
+pub fn certificate(lifetime: Option<Lifetime>) {
+    #[allow(clippy::cast_precision_loss, reason = "seconds since 1970 fit")]
+    let until = lifetime.map_or(f64::NAN, |lifetime| lifetime.until as f64);
+    gauge!("mailnode_certificate_expiry_seconds").set(until);
+}
+
+/// The certificate's files were changed, and this became of it.
+pub fn certificate_reload(result: &'static str) {
+    counter!("mailnode_certificate_reloads_total", "result" => result).increment(1);
+}
+
+/// A client wanted TLS, and this became of it.
+pub fn handshake(protocol: Protocol, result: &'static str) {
+    let labels = [("protocol", protocol.name()), ("result", result)];
+    counter!("mailnode_tls_handshakes_total", &labels).increment(1);
 }

@@ -18,6 +18,7 @@ use crate::mail::Origin;
 use crate::metrics::{self, Protocol};
 use crate::spool::Temp;
 use crate::store::Store;
+use crate::tls::Tls;
 use crate::wire::{Wire, WireError};
 use crate::{pop3, smtp};
 
@@ -44,8 +45,31 @@ pub struct Node {
     pub temp: Temp,
     /// How the node is.
     pub condition: Arc<Condition>,
+    /// The certificate; `None`: nothing is encrypted here.
+    pub tls: Option<Tls>,
     /// The wish to end.
     pub stop: Stop,
+}
+
+impl Node {
+    /// After a client's wish for TLS, and its answer.
+    ///
+    /// # Errors
+    /// The connection is over.
+    pub async fn start_tls(&self, wire: &mut Wire, protocol: Protocol) -> Result<(), WireError> {
+        let Some(tls) = &self.tls else { return Err(WireError::Closed) };
+        let begun = wire.start_tls(&tls.acceptor(), self.limits.tls_handshake_max).await;
+        metrics::handshake(protocol, if begun.is_ok() { "done" } else { "failed" });
+        begun
+    }
+
+    /// TLS before the first word.
+    async fn begin_with_tls(&self, wire: &mut Wire, protocol: Protocol) -> Result<(), WireError> {
+        let Some(tls) = &self.tls else { return Err(WireError::Closed) };
+        let begun = wire.begin_with_tls(&tls.acceptor(), self.limits.tls_handshake_max).await;
+        metrics::handshake(protocol, if begun.is_ok() { "done" } else { "failed" });
+        begun
+    }
 }
 
 /// The whole life of one client connection: who is it, is there room, then the protocol.
@@ -55,7 +79,7 @@ pub async fn welcome(accepted: Accepted, protocol: Protocol, guest: Guest, node:
     let Accepted { stream, peer, permit: _permit } = accepted;
     let patience = match protocol {
         Protocol::Smtp => node.limits.smtp_patience,
-        Protocol::Pop3 => node.limits.pop3_patience,
+        Protocol::Pop3 | Protocol::Pop3s => node.limits.pop3_patience,
     };
     let mut wire = Wire::new(stream, patience, node.stop.clone());
     let (probe, served) = match client(&mut wire, peer, protocol, &node).await {
@@ -79,6 +103,7 @@ fn end(served: &Result<(), WireError>) -> &'static str {
         Err(WireError::Stopping) => "stopping",
         Err(WireError::Broken(_)) => "broken",
         Err(WireError::ProxyHeader(_)) => "proxy_header",
+        Err(WireError::Tls(_)) => "tls",
         Err(WireError::EndlessLine) => "endless_line",
     }
 }
@@ -93,18 +118,28 @@ async fn serve(
     // Counted from here on: a balancer's probes are no clients.
     let _open = (!probe).then(|| metrics::connected(protocol));
     let room = node.addresses.admit(address);
-    if room.is_none() && !probe {
+    if protocol.begins_with_tls() {
+        if room.is_none() || probe {
+            return Ok(()); // A handshake is dear, and a word before it would be none.
+        }
+        node.begin_with_tls(wire, protocol).await?;
+    } else if room.is_none() && !probe {
         let refusal = match protocol {
             Protocol::Smtp => {
                 smtp::reply::Reply::too_many_connections(&node.smtp.hostname).to_wire()
             }
-            Protocol::Pop3 => pop3::reply::Reply::too_many_connections().to_wire(),
+            Protocol::Pop3 | Protocol::Pop3s => {
+                pop3::reply::Reply::too_many_connections().to_wire()
+            }
         };
         return wire.say(refusal.as_bytes()).await;
     }
     match protocol {
-        Protocol::Smtp => smtp::serve(wire, Origin { client: address }, node).await,
-        Protocol::Pop3 => pop3::serve(wire, node).await,
+        Protocol::Smtp => {
+            let origin = Origin { client: address, encrypted: false };
+            smtp::serve(wire, origin, node).await
+        }
+        Protocol::Pop3 | Protocol::Pop3s => pop3::serve(wire, protocol, node).await,
     }
 }
 

@@ -24,10 +24,12 @@ static POLICIES: std::sync::LazyLock<(smtp::session::Policy, pop3::session::Poli
             message_bytes_max: 1 << 20,
             recipients_max: 100,
             errors_max: 20,
+            tls: true,
         };
         let pop3 = pop3::session::Policy {
             hostname,
             plain_text_login: true,
+            tls: true,
             login_failures_max: 3,
             errors_max: 20,
         };
@@ -123,6 +125,11 @@ impl World {
                     self.server_says(&reply.to_wire());
                     return Talk::Closed;
                 }
+                Step::StartTls(reply) => {
+                    self.server_says(&reply.to_wire());
+                    self.received.clear();
+                    return Talk::Smtp(session.encrypted());
+                }
                 Step::FindRecipient(address) => {
                     (session, step) = session.recipient_found(find(&address));
                 }
@@ -188,6 +195,11 @@ impl World {
                 Step::Close(reply) => {
                     self.server_says(&reply.to_wire());
                     return Talk::Closed;
+                }
+                Step::StartTls(reply) => {
+                    self.server_says(&reply.to_wire());
+                    self.received.clear();
+                    return Talk::Pop3(session.encrypted());
                 }
                 Step::CheckLogin { user, password } => {
                     (session, step) = session.login_checked(self.login(&user, password.reveal()));
@@ -270,13 +282,17 @@ impl Party for World {
                 (Talk::Smtp(session), reply.to_wire())
             }
             "pop3" => {
-                let (session, reply) = pop3::session::Session::greet(pop3);
+                let (session, reply) = pop3::session::Session::greet(pop3, false);
                 (Talk::Pop3(session), reply.to_wire())
             }
             other => return Err(format!("nobody speaks {other:?} here")),
         };
         self.server_says(&greeting);
         Ok(())
+    }
+
+    fn encrypt(&mut self) -> Result<(), String> {
+        Ok(()) // The session says so itself; what else was sent is gone.
     }
 
     fn say(&mut self, bytes: &[u8]) -> Result<(), String> {

@@ -8,11 +8,12 @@ use std::process::Command;
 use tempfile::TempDir;
 
 use crate::metrics::Metrics;
+use crate::node::{Node, services};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::program::{Finished, our_command, run};
 use crate::wait::{MOMENT, wait_until};
-use crate::yaml::{self, DOMAIN, Service};
+use crate::yaml::{self, DOMAIN};
 use crate::{http, pop3_client};
 
 /// Somebody with a mailbox.
@@ -46,19 +47,6 @@ impl Default for Plan {
     }
 }
 
-/// A node: its ports stay the same from one start to the next.
-#[derive(Debug)]
-struct Node {
-    name: String,
-    smtp: Port,
-    pop3: Port,
-    admin: Port,
-    /// Through these ports of the balancer one reaches this node and no other.
-    smtp_alone: Port,
-    pop3_alone: Port,
-    process: Option<Process>,
-}
-
 /// The running cluster.
 #[derive(Debug)]
 pub struct Cluster {
@@ -67,6 +55,7 @@ pub struct Cluster {
     nodes: Vec<Node>,
     smtp: Port,
     pop3: Port,
+    pop3s: Port,
     admin: Port,
     directory: TempDir,
 }
@@ -90,6 +79,7 @@ impl Cluster {
         std::fs::create_dir(directory.path().join("temp")).expect("a directory in it");
         let config = directory.path().join("mailnode.yaml");
         std::fs::write(&config, yaml::mailnode(directory.path(), plan.node_yaml)).expect("a file");
+        yaml::make_certificate(&config);
         administer(&config, &["setup"], "").exits(0);
         administer(&config, &["domain", "add", DOMAIN], "").exits(0);
         for user in [ALICE, BOB] {
@@ -100,15 +90,15 @@ impl Cluster {
             node.start(directory.path(), &[]);
         }
         nodes.iter_mut().for_each(Node::wait_ready);
-        let (smtp, pop3, admin) = (Port::claim(), Port::claim(), Port::claim());
-        let services = services(plan.mode, &nodes, smtp.number(), pop3.number());
+        let [smtp, pop3, pop3s, admin] = std::array::from_fn(|_| Port::claim());
+        let services = services(plan.mode, &nodes, [&smtp, &pop3, &pop3s].map(Port::number));
         let config = directory.path().join("balancer.yaml");
         std::fs::write(&config, yaml::balancer(admin.number(), &services, "")).expect("a file");
         let mut command = our_command("balancer");
         command.args(["run", "--config"]).arg(&config);
         let log = directory.path().join("balancer.log");
         let balancer = Process::start("balancer", &mut command, &log);
-        let mut cluster = Self { balancer, nodes, smtp, pop3, admin, directory };
+        let mut cluster = Self { balancer, nodes, smtp, pop3, pop3s, admin, directory };
         cluster.wait_balancer_ready();
         cluster
     }
@@ -121,6 +111,16 @@ impl Cluster {
     /// The balancer's POP3 port: any node.
     pub fn pop3(&self) -> u16 {
         self.pop3.number()
+    }
+
+    /// The balancer's port where TLS comes before POP3: any node.
+    pub fn pop3s(&self) -> u16 {
+        self.pop3s.number()
+    }
+
+    /// The certificate of all nodes, which is its own authority.
+    pub fn certificate(&self) -> PathBuf {
+        self.directory().join("certificate.pem")
     }
 
     /// The balancer's SMTP port that leads to one node.
@@ -270,11 +270,11 @@ impl Cluster {
             let metrics = Metrics::of(admin);
             nodes.iter_mut().try_for_each(|node| {
                 let up = metrics.sum("balancer_node_up", &[("node", &node.name)]);
-                // Both services that all nodes share, and the node's own two.
-                if !node.runs() || up == 4.0 {
+                // The three services that all nodes share, and the node's own two.
+                if !node.runs() || up == 5.0 {
                     return Ok(());
                 }
-                Err(format!("{} is up in {up} of 4 services", node.name))
+                Err(format!("{} is up in {up} of 5 services", node.name))
             })
         });
     }
@@ -287,52 +287,6 @@ impl Cluster {
     fn node_mut(&mut self, name: &str) -> &mut Node {
         let found = self.nodes.iter_mut().find(|node| node.name == name);
         found.unwrap_or_else(|| panic!("there is no node {name:?}"))
-    }
-}
-
-impl Node {
-    fn named(number: u8) -> Self {
-        Self {
-            name: char::from(b'a' + number).to_string(),
-            smtp: Port::claim(),
-            pop3: Port::claim(),
-            admin: Port::claim(),
-            smtp_alone: Port::claim(),
-            pop3_alone: Port::claim(),
-            process: None,
-        }
-    }
-
-    fn start(&mut self, directory: &Path, environment: &[(&str, &str)]) {
-        assert!(!self.runs(), "node {} runs already", self.name);
-        let mut command = our_command("mailnode");
-        command.args(["run", "--config"]).arg(directory.join("mailnode.yaml"));
-        command.env("NODE", &self.name);
-        for (name, port) in
-            [("SMTP_PORT", &self.smtp), ("POP3_PORT", &self.pop3), ("ADMIN_PORT", &self.admin)]
-        {
-            command.env(name, port.number().to_string());
-        }
-        command.envs(environment.iter().copied());
-        let log = directory.join(format!("node-{}.log", self.name));
-        let name = format!("node {}", self.name);
-        self.process = Some(Process::start(&name, &mut command, &log));
-    }
-
-    fn runs(&mut self) -> bool {
-        self.process.as_mut().is_some_and(|process| process.ended().is_none())
-    }
-
-    fn wait_ready(&mut self) {
-        let what = format!("node {} is ready", self.name);
-        let admin = self.admin.number();
-        let process = self.process.as_mut().expect("it was started");
-        wait_until(&what, MOMENT, || {
-            if let Some(status) = process.ended() {
-                panic!("it ended: {status}\n{}", process.log_tail());
-            }
-            is_ready(admin)
-        });
     }
 }
 
@@ -353,31 +307,4 @@ pub fn administer(config: &Path, verbs: &[&str], stdin: &str) -> Finished {
     let mut command = our_command("mailnode");
     command.args(verbs).arg("--config").arg(config);
     run(&mut command, format!("{stdin}\n").as_bytes())
-}
-
-/// `smtp` and `pop3` over all nodes, and `smtp-a`, `pop3-a`, ... for each node alone.
-fn services(mode: &str, nodes: &[Node], smtp: u16, pop3: u16) -> Vec<Service> {
-    let service = |name: &str, port, protocol, nodes| Service {
-        name: name.to_owned(),
-        port,
-        mode: mode.to_owned(),
-        protocol,
-        nodes,
-    };
-    let behind = |port: fn(&Node) -> &Port| {
-        let pairs = nodes.iter().map(|node| (node.name.clone(), port(node).number()));
-        pairs.collect::<Vec<_>>()
-    };
-    let (smtp_nodes, pop3_nodes) = (behind(|node| &node.smtp), behind(|node| &node.pop3));
-    let mut all = vec![
-        service("smtp", smtp, "smtp", smtp_nodes.clone()),
-        service("pop3", pop3, "pop3", pop3_nodes.clone()),
-    ];
-    for (number, node) in nodes.iter().enumerate() {
-        let (smtp, pop3) = (node.smtp_alone.number(), node.pop3_alone.number());
-        let alone = |nodes: &[(String, u16)]| vec![nodes[number].clone()];
-        all.push(service(&format!("smtp-{}", node.name), smtp, "smtp", alone(&smtp_nodes)));
-        all.push(service(&format!("pop3-{}", node.name), pop3, "pop3", alone(&pop3_nodes)));
-    }
-    all
 }

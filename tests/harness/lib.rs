@@ -22,6 +22,7 @@ pub mod loopback;
 pub mod message;
 pub mod metrics;
 pub mod network;
+pub mod node;
 pub mod pop3_client;
 pub mod ports;
 pub mod process;
@@ -31,6 +32,7 @@ pub mod read_some;
 pub mod script;
 pub mod smtp_client;
 pub mod source;
+pub mod tls;
 pub mod wait;
 pub mod yaml;
 

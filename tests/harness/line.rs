@@ -3,9 +3,12 @@
 
 use std::io::{self, Write};
 use std::net::{Ipv4Addr, Shutdown, SocketAddr, TcpStream};
+use std::path::Path;
 use std::time::Duration;
 
-use crate::ReadSome;
+use rustls::ClientConnection;
+
+use crate::{ReadSome, tls};
 
 /// A server that says nothing for so long is a failure.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -14,6 +17,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct LineStream {
     stream: TcpStream,
+    tls: Option<ClientConnection>,
     ahead: Vec<u8>,
     taken: usize,
 }
@@ -29,7 +33,20 @@ impl LineStream {
         stream.set_read_timeout(Some(PATIENCE))?;
         stream.set_write_timeout(Some(PATIENCE))?;
         stream.set_nodelay(true)?;
-        Ok(Self { stream, ahead: Vec::new(), taken: 0 })
+        Ok(Self { stream, tls: None, ahead: Vec::new(), taken: 0 })
+    }
+
+    /// Begins TLS with a server whose certificate is the one in `trusted`, for `localhost`.
+    ///
+    /// # Errors
+    /// Why there is none.
+    ///
+    /// # Panics
+    /// When the server said something more in the clear.
+    pub fn encrypt(&mut self, trusted: &Path) -> io::Result<()> {
+        assert_eq!(self.ahead[self.taken..].escape_ascii().to_string(), "", "said in the clear");
+        self.tls = Some(tls::shake_hands(&mut self.stream, trusted)?);
+        Ok(())
     }
 
     /// Sends all of `bytes`.
@@ -37,7 +54,10 @@ impl LineStream {
     /// # Errors
     /// What the socket said.
     pub fn send(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.stream.write_all(bytes)
+        match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).write_all(bytes),
+            None => self.stream.write_all(bytes),
+        }
     }
 
     /// Sends each byte in a packet of its own.
@@ -112,7 +132,10 @@ impl LineStream {
 
     fn fill(&mut self) -> io::Result<usize> {
         let mut piece = [0; 65_536];
-        let count = self.stream.read_some(&mut piece)?;
+        let count = match &mut self.tls {
+            Some(tls) => rustls::Stream::new(tls, &mut self.stream).read_some(&mut piece)?,
+            None => self.stream.read_some(&mut piece)?,
+        };
         self.ahead.extend_from_slice(&piece[..count]);
         Ok(count)
     }

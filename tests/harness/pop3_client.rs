@@ -2,6 +2,7 @@
 //! It does not know what a test wants; tests read their mail with it.
 
 use std::io;
+use std::path::Path;
 
 use crate::cluster::User;
 use crate::line::LineStream;
@@ -20,6 +21,17 @@ impl Pop3Client {
     /// When there is no connection or no greeting.
     pub fn connect(port: u16) -> io::Result<Self> {
         let mut line = LineStream::connect(port)?;
+        let greeting = read_text(&mut line)?;
+        Ok(Self { line, greeting })
+    }
+
+    /// Connects to a port where TLS comes first, and reads the greeting.
+    ///
+    /// # Errors
+    /// When there is no connection, no TLS with this certificate, or no greeting.
+    pub fn connect_tls(port: u16, trusted: &Path) -> io::Result<Self> {
+        let mut line = LineStream::connect(port)?;
+        line.encrypt(trusted)?;
         let greeting = read_text(&mut line)?;
         Ok(Self { line, greeting })
     }

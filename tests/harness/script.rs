@@ -8,10 +8,11 @@
 //! S~ 250 *                      the server says some lines, this is the last of them
 //! C: EHLO client.example.net    the client says this line, ended by CRLF
 //! R: half a line\r\n\0\xff      the client sends these bytes, no more
+//! T.                            both begin TLS
 //! S. the end                    the server closes the connection
 //! ```
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::line::LineStream;
 
@@ -26,6 +27,8 @@ pub enum Line {
     Server(String),
     /// The server says any lines and then one like this.
     ServerAtLast(String),
+    /// TLS begins.
+    Encrypt,
     /// The server closes.
     End,
 }
@@ -44,6 +47,11 @@ pub trait Party {
     /// # Errors
     /// What went wrong.
     fn open(&mut self, protocol: &str) -> Result<(), String>;
+    /// TLS begins.
+    ///
+    /// # Errors
+    /// Why it does not.
+    fn encrypt(&mut self) -> Result<(), String>;
     /// Bytes of the client.
     ///
     /// # Errors
@@ -88,6 +96,7 @@ impl Script {
             let outcome = match line {
                 Line::Open(protocol) => party.open(protocol),
                 Line::Client(bytes) => party.say(bytes),
+                Line::Encrypt => party.encrypt(),
                 Line::End => party.end(),
                 Line::Server(pattern) => party.hear().and_then(|heard| {
                     let fits = matches(pattern, &heard);
@@ -118,6 +127,7 @@ impl Line {
             "R:" => unescape(text).map(Self::Client),
             "S:" => Some(Self::Server(text.to_owned())),
             "S~" => Some(Self::ServerAtLast(text.to_owned())),
+            "T." => Some(Self::Encrypt),
             "S." => Some(Self::End),
             _ => None,
         }
@@ -165,13 +175,14 @@ fn unescape(text: &str) -> Option<Vec<u8>> {
 #[derive(Debug)]
 pub struct Sockets {
     ports: Vec<(&'static str, u16)>,
+    trusted: PathBuf,
     line: Option<LineStream>,
 }
 
 impl Sockets {
-    /// Knows where each protocol listens.
-    pub fn new(ports: Vec<(&'static str, u16)>) -> Self {
-        Self { ports, line: None }
+    /// Knows where each protocol listens, and the servers' certificate.
+    pub fn new(ports: Vec<(&'static str, u16)>, trusted: PathBuf) -> Self {
+        Self { ports, trusted, line: None }
     }
 
     fn line(&mut self) -> Result<&mut LineStream, String> {
@@ -185,6 +196,11 @@ impl Party for Sockets {
         let (_, port) = port.ok_or_else(|| format!("no port for {protocol:?}"))?;
         self.line = Some(LineStream::connect(*port).map_err(|error| error.to_string())?);
         Ok(())
+    }
+
+    fn encrypt(&mut self) -> Result<(), String> {
+        let trusted = self.trusted.clone();
+        self.line()?.encrypt(&trusted).map_err(|error| error.to_string())
     }
 
     fn say(&mut self, bytes: &[u8]) -> Result<(), String> {

@@ -4,6 +4,8 @@
 use std::fmt::Write as _;
 use std::path::Path;
 
+use crate::cluster::administer;
+
 /// The name of the mail domain and of its two users' host in all tests.
 pub const DOMAIN: &str = "example.test";
 
@@ -42,6 +44,17 @@ pub fn balancer(admin: u16, services: &[Service], more: &str) -> String {
     text
 }
 
+/// Makes the certificate that a nodes' file names: for every node, and for those who call it by
+/// `localhost` or its address.
+///
+/// # Panics
+/// When it cannot be made.
+pub fn make_certificate(config: &Path) {
+    let names = ["*.example.test", "localhost", "127.0.0.1"];
+    let verbs = [&["certificate", "self-signed"][..], &names].concat();
+    administer(config, &verbs, "").exits(0);
+}
+
 /// The nodes' one file: what differs by node comes from the environment, as in
 /// `configs/mailnode.yaml`. A node's host name is `NODE.example.test`, so that a client sees in
 /// the greeting whom it has reached.
@@ -51,7 +64,9 @@ pub fn mailnode(directory: &Path, more: &str) -> String {
         "node: ${{NODE}}\n\
          hostname: ${{NODE}}.{DOMAIN}\n\
          admin: 127.0.0.1:${{ADMIN_PORT}}\n\
-         listen: {{smtp: [\"127.0.0.1:${{SMTP_PORT}}\"], pop3: [\"127.0.0.1:${{POP3_PORT}}\"]}}\n\
+         listen:\n  smtp: [\"127.0.0.1:${{SMTP_PORT}}\"]\n  \
+         pop3: [\"127.0.0.1:${{POP3_PORT}}\"]\n  pop3s: [\"127.0.0.1:${{POP3S_PORT}}\"]\n\
+         tls: {{certificate: {directory}/certificate.pem, key: {directory}/key.pem}}\n\
          proxy_protocol_from: [127.0.0.1/32]\n\
          plain_text_login: true\n\
          database: [\"sqlite://{directory}/mail.db\"]\n\

@@ -42,13 +42,15 @@ pub(super) async fn check(file: &Path) -> Result<(), CommandError> {
         }
     }
     check_temp(&mut report, &config.temp);
+    super::certificate::check(&mut report, &config);
     check_descriptors(&mut report, config.limits.connections_max as u64);
-    let ports = config.smtp.iter().chain(&config.pop3).chain([&config.admin]);
+    let ports = config.smtp.iter().chain(&config.pop3).chain(&config.pop3s);
+    let ports = ports.chain([&config.admin]);
     for address in ports {
         check_port(&mut report, *address, alive);
     }
-    if config.smtp.is_empty() && config.pop3.is_empty() {
-        report.fault("listen: neither smtp nor pop3 has an address; give one".to_owned());
+    if config.smtp.is_empty() && config.pop3.is_empty() && config.pop3s.is_empty() {
+        report.fault("listen: none of smtp, pop3 and pop3s has an address; give one".to_owned());
     }
     report.print(file)
 }
@@ -116,17 +118,17 @@ fn check_port(report: &mut Report, address: SocketAddr, alive: bool) {
 
 /// What was found, in order.
 #[derive(Default)]
-struct Report {
+pub(super) struct Report {
     good: Vec<String>,
     faults: Vec<String>,
 }
 
 impl Report {
-    fn good(&mut self, line: String) {
+    pub(super) fn good(&mut self, line: String) {
         self.good.push(line);
     }
 
-    fn fault(&mut self, line: String) {
+    pub(super) fn fault(&mut self, line: String) {
         self.faults.push(line);
     }
 

@@ -2,6 +2,7 @@
 //! It does not know how things are done; each verb asks the room that does.
 
 mod accounts;
+mod certificate;
 mod check;
 mod run;
 mod setup;
@@ -69,6 +70,13 @@ enum Verb {
         #[command(subcommand)]
         action: AliasAction,
     },
+    /// The certificate that `tls` names
+    Certificate {
+        #[command(flatten)]
+        config: Config,
+        #[command(subcommand)]
+        action: CertificateAction,
+    },
     /// Print a completion script for a shell
     Completions {
         /// The shell
@@ -107,6 +115,22 @@ enum UserAction {
     Password { address: String },
     /// Remove a user and all mail
     Remove { address: String },
+}
+
+#[derive(Debug, Subcommand)]
+enum CertificateAction {
+    /// Make a key and a certificate that no authority has signed, where `tls` says they lie
+    SelfSigned {
+        /// Host names and addresses it is for
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+        /// How long it is valid
+        #[arg(long, default_value_t = 365, value_parser = clap::value_parser!(u32).range(1..=3650))]
+        days: u32,
+        /// Put it in the place of the one that is there
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 #[derive(Debug, Subcommand)]
@@ -199,6 +223,11 @@ pub async fn obey(line: CommandLine) -> Result<(), CommandError> {
                 }
             }
         }
+        Verb::Certificate { config: Config { config }, action } => match action {
+            CertificateAction::SelfSigned { names, days, replace } => {
+                certificate::self_signed(&config, &names, days, replace)
+            }
+        },
         Verb::Completions { shell } => {
             let mut command = <CommandLine as clap::CommandFactory>::command();
             clap_complete::generate(shell, &mut command, "mailnode", &mut std::io::stdout());

@@ -25,6 +25,7 @@ use crate::node::{Node, welcome};
 use crate::process::ProcessIdentity;
 use crate::spool::Temp;
 use crate::store::{FileStore, HEARTBEAT_INTERVAL, Store, StoreError};
+use crate::tls::Tls;
 use crate::{pop3, smtp};
 
 /// How long a start waits for a namesake on another machine to be silent long enough.
@@ -73,6 +74,11 @@ async fn live(
     tasks.spawn(condition::watch(node.condition.clone(), store.clone(), logs, last.clone()));
     tasks.spawn(sweep_now_and_then(store.clone(), config.store.sweep, last.clone()));
     let limit = ConnectionLimit::new(config.limits.connections_max);
+    match &node.tls {
+        Some(tls) => drop(tasks.spawn(tls.clone().watch(last.clone()))),
+        None if config.plain_text_login => {}
+        None => tracing::warn!("neither `tls` nor `plain_text_login`: most clients cannot log in"),
+    }
     for (listener, protocol) in listeners {
         tasks.spawn(take_clients(listener, protocol, limit.clone(), node.clone()));
     }
@@ -99,7 +105,11 @@ async fn live(
 }
 
 fn bind(config: &NodeConfig) -> Result<Vec<(Listener, Protocol)>, CommandError> {
-    let wanted = [(Protocol::Smtp, &config.smtp), (Protocol::Pop3, &config.pop3)];
+    let wanted = [
+        (Protocol::Smtp, &config.smtp),
+        (Protocol::Pop3, &config.pop3),
+        (Protocol::Pop3s, &config.pop3s),
+    ];
     let mut listeners = Vec::new();
     for (protocol, addresses) in wanted {
         for address in addresses {
@@ -141,6 +151,8 @@ fn build(
     let temp = Temp::open(&config.temp).map_err(|error| {
         CommandError::failed(&format!("temp directory {}", config.temp.display()), error)
     })?;
+    let tls = config.tls.as_ref().map(Tls::open).transpose();
+    let tls = tls.map_err(|fault| CommandError::Failed(fault.to_string()))?;
     let hostname = config.hostname.0.clone();
     let limits = config.limits;
     let mut nonce = [0; 4];
@@ -153,10 +165,12 @@ fn build(
             message_bytes_max: limits.message_bytes_max,
             recipients_max: limits.recipients_max,
             errors_max: limits.errors_max,
+            tls: tls.is_some(),
         },
         pop3: pop3::session::Policy {
             hostname: hostname.clone(),
             plain_text_login: config.plain_text_login,
+            tls: tls.is_some(),
             login_failures_max: limits.login_failures_max,
             errors_max: limits.errors_max,
         },
@@ -168,6 +182,7 @@ fn build(
         store,
         temp,
         condition: Arc::new(Condition::default()),
+        tls,
         stop: Stop::new(),
     })
 }

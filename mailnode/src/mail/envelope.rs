@@ -37,6 +37,8 @@ pub struct Greeting {
 /// The client behind a connection, as the `Received:` line and the event log tell it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
+    /// What it says is encrypted on the way.
+    pub encrypted: bool,
     /// The client's address (from a PROXY header where a balancer stands before us).
     pub client: IpAddr,
 }

@@ -31,6 +31,8 @@ pub enum Command {
     Reset,
     /// `NOOP`
     Noop,
+    /// `STLS` (RFC 2595 §4)
+    StartTls,
     /// `CAPA`
     Capabilities,
     /// `QUIT`
@@ -78,6 +80,7 @@ impl Command {
             "STAT" => alone(Self::Stat),
             "RSET" => alone(Self::Reset),
             "NOOP" => alone(Self::Noop),
+            "STLS" => alone(Self::StartTls),
             "CAPA" => alone(Self::Capabilities),
             "QUIT" => alone(Self::Quit),
             _ => Err(CommandFault::Unknown),

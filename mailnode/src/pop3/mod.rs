@@ -25,8 +25,8 @@ const PIECE_BYTES: usize = 64 * 1024;
 ///
 /// # Errors
 /// How the wire broke; the client was told what could still be told.
-pub async fn serve(wire: &mut Wire, node: &Node) -> Result<(), WireError> {
-    let (mut session, greeting) = Session::greet(&node.pop3);
+pub async fn serve(wire: &mut Wire, protocol: Protocol, node: &Node) -> Result<(), WireError> {
+    let (mut session, greeting) = Session::greet(&node.pop3, wire.is_encrypted());
     let mut step = Step::Say(greeting);
     loop {
         (session, step) = match step {
@@ -34,8 +34,13 @@ pub async fn serve(wire: &mut Wire, node: &Node) -> Result<(), WireError> {
                 say(wire, &reply).await?;
                 hear(wire, session, node).await?
             }
+            Step::StartTls(reply) => {
+                say(wire, &reply).await?;
+                node.start_tls(wire, protocol).await?;
+                hear(wire, session.encrypted(), node).await?
+            }
             Step::CheckLogin { user, password } => {
-                session.login_checked(log_in(&user, password, node).await)
+                session.login_checked(log_in(&user, password, protocol, node).await)
             }
             Step::Send { message, body_lines } => {
                 send(wire, message, body_lines, node).await?;
@@ -69,7 +74,7 @@ async fn say(wire: &mut Wire, reply: &Reply) -> Result<(), WireError> {
     wire.say(reply.to_wire().as_bytes()).await
 }
 
-async fn log_in(user: &str, password: Secret, node: &Node) -> LoginAnswer {
+async fn log_in(user: &str, password: Secret, protocol: Protocol, node: &Node) -> LoginAnswer {
     let (answer, result) = match open(user, password, node).await {
         Ok(Some(maildrop)) => (LoginAnswer::Opened(maildrop), "right"),
         Ok(None) => {
@@ -81,7 +86,7 @@ async fn log_in(user: &str, password: Secret, node: &Node) -> LoginAnswer {
             (LoginAnswer::Trouble, "trouble")
         }
     };
-    metrics::login(Protocol::Pop3, result);
+    metrics::login(protocol, result);
     answer
 }
 
@@ -191,7 +196,10 @@ async fn tell_why(wire: &mut Wire, error: WireError) -> WireError {
         WireError::Stopping => Reply::shutting_down(),
         WireError::TooSlow => Reply::too_slow(),
         WireError::EndlessLine => Reply::wrong_line(),
-        WireError::Closed | WireError::Broken(_) | WireError::ProxyHeader(_) => return error,
+        WireError::Closed
+        | WireError::Broken(_)
+        | WireError::ProxyHeader(_)
+        | WireError::Tls(_) => return error,
     };
     say(wire, &reply).await.err().unwrap_or(error)
 }

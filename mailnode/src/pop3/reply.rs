@@ -42,15 +42,8 @@ impl Reply {
         Self::good(format!("{hostname} POP3 ready"))
     }
 
-    /// CAPA (RFC 2449 §6).
-    pub fn capabilities(plain_text_login: bool) -> Self {
-        let mut lines: Vec<String> =
-            ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER"]
-                .map(str::to_owned)
-                .into();
-        if plain_text_login {
-            lines.push("USER".to_owned());
-        }
+    /// CAPA (RFC 2449 §6), with the names of what is on offer now.
+    pub fn capabilities(lines: Vec<String>) -> Self {
         Self { good: true, text: "capabilities follow".to_owned(), lines: Some(lines) }
     }
 
@@ -112,6 +105,21 @@ impl Reply {
     /// A login that is not right; whether name or password is wrong is not told (RFC 3206 §4).
     pub fn wrong_login() -> Self {
         Self::bad("[AUTH] wrong address or password")
+    }
+
+    /// STLS: the next thing is the handshake.
+    pub fn tls_begins() -> Self {
+        Self::good("go ahead with TLS")
+    }
+
+    /// STLS where there is no certificate.
+    pub fn no_tls() -> Self {
+        Self::bad("TLS is not offered here")
+    }
+
+    /// STLS inside of TLS.
+    pub fn tls_already() -> Self {
+        Self::bad("TLS has begun already")
     }
 
     /// More wrong logins than allowed on one connection.

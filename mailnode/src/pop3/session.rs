@@ -15,6 +15,8 @@ pub struct Policy {
     pub hostname: String,
     /// USER and PASS are taken although the connection is not encrypted.
     pub plain_text_login: bool,
+    /// STLS is offered.
+    pub tls: bool,
     /// Wrong logins after which the client is sent away.
     pub login_failures_max: u32,
     /// Faulty commands after which the client is sent away.
@@ -57,6 +59,8 @@ pub enum Heard<'a> {
 pub enum Step {
     /// Say this and read on.
     Say(Reply),
+    /// Say this, begin TLS, and read on with [`Session::encrypted`].
+    StartTls(Reply),
     /// Check this login and open the maildrop, then call [`Session::login_checked`].
     CheckLogin {
         /// The whole address, as given.
@@ -102,15 +106,49 @@ enum State {
 pub struct Session<'p> {
     policy: &'p Policy,
     state: State,
+    encrypted: bool,
     errors: u32,
     login_failures: u32,
 }
 
 impl<'p> Session<'p> {
-    /// A new session and the greeting that opens it.
-    pub fn greet(policy: &'p Policy) -> (Self, Reply) {
+    /// A new session and the greeting that opens it. `encrypted`: TLS came before it.
+    pub fn greet(policy: &'p Policy, encrypted: bool) -> (Self, Reply) {
         let state = State::Authorization { user: None };
-        (Self { policy, state, errors: 0, login_failures: 0 }, Reply::greeting(&policy.hostname))
+        let session = Self { policy, state, encrypted, errors: 0, login_failures: 0 };
+        (session, Reply::greeting(&policy.hostname))
+    }
+
+    /// TLS has begun: what was said before is forgotten (RFC 2595 §4), what counts against the
+    /// client is not.
+    #[must_use]
+    pub fn encrypted(self) -> Self {
+        Self { state: State::Authorization { user: None }, encrypted: true, ..self }
+    }
+
+    /// What is on offer now, as CAPA tells it.
+    fn capabilities(&self) -> Vec<String> {
+        let mut lines = vec![
+            "TOP",
+            "UIDL",
+            "RESP-CODES",
+            "AUTH-RESP-CODE",
+            "PIPELINING",
+            "EXPIRE NEVER",
+            "IMPLEMENTATION mailnode",
+        ];
+        if self.takes_passwords() {
+            lines.push("USER");
+        }
+        if self.policy.tls && !self.encrypted && self.is_idle() {
+            lines.push("STLS");
+        }
+        lines.into_iter().map(str::to_owned).collect()
+    }
+
+    /// Whether a password may be said as it is.
+    fn takes_passwords(&self) -> bool {
+        self.encrypted || self.policy.plain_text_login
     }
 
     /// Whether no maildrop is open: cut off now, the client loses no mark it has set.
@@ -167,7 +205,7 @@ impl<'p> Session<'p> {
 
     fn obey(self, command: Command) -> (Self, Step) {
         if command == Command::Capabilities {
-            let reply = Reply::capabilities(self.policy.plain_text_login);
+            let reply = Reply::capabilities(self.capabilities());
             return (self, Step::Say(reply));
         }
         match self.state {
@@ -181,9 +219,18 @@ impl<'p> Session<'p> {
     }
 
     fn authorize(mut self, command: Command) -> (Self, Step) {
+        let takes_passwords = self.takes_passwords();
         match (command, self.state) {
+            (Command::StartTls, state) => {
+                let step = match (self.encrypted, self.policy.tls) {
+                    (true, _) => Step::Say(Reply::tls_already()),
+                    (false, false) => Step::Say(Reply::no_tls()),
+                    (false, true) => Step::StartTls(Reply::tls_begins()),
+                };
+                (Self { state, ..self }, step)
+            }
             (Command::Quit, state) => (Self { state, ..self }, Step::Close(Reply::bye())),
-            (Command::User(_), state) if !self.policy.plain_text_login => {
+            (Command::User(_), state) if !takes_passwords => {
                 (Self { state, ..self }, Step::Say(Reply::no_plain_text_login()))
             }
             (Command::User(name), _) => {
@@ -250,7 +297,7 @@ fn transact(maildrop: Maildrop, mut marked: Vec<bool>, command: Command) -> (Sta
         }
         Command::Noop => Step::Say(Reply::ok()),
         Command::Quit => return (State::Update, quit(&maildrop, &marked)),
-        Command::User(_) | Command::Pass(_) | Command::Capabilities => {
+        Command::User(_) | Command::Pass(_) | Command::StartTls | Command::Capabilities => {
             Step::Say(Reply::wrong_moment())
         }
     };

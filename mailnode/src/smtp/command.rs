@@ -24,6 +24,8 @@ pub enum Command {
     Rcpt(Target),
     /// `DATA`
     Data,
+    /// `STARTTLS` (RFC 3207)
+    StartTls,
     /// `RSET`
     Reset,
     /// `NOOP [anything]`
@@ -82,11 +84,12 @@ impl Command {
             "DATA" => alone(Self::Data),
             "RSET" => alone(Self::Reset),
             "QUIT" => alone(Self::Quit),
+            "STARTTLS" => alone(Self::StartTls),
             "NOOP" => Ok(Self::Noop),
             "HELP" => Ok(Self::Help),
             "VRFY" if rest.is_empty() => Err(CommandFault::Arguments("VRFY takes a name")),
             "VRFY" => Ok(Self::Verify),
-            "EXPN" | "TURN" | "ETRN" | "SEND" | "SOML" | "SAML" | "STARTTLS" | "AUTH" | "BDAT" => {
+            "EXPN" | "TURN" | "ETRN" | "SEND" | "SOML" | "SAML" | "AUTH" | "BDAT" => {
                 Err(CommandFault::NotOffered)
             }
             _ => Err(CommandFault::Unknown),

@@ -6,7 +6,7 @@ pub mod reply;
 pub mod session;
 
 use crate::mail::{DeliveryId, EmailAddress, Envelope, Origin};
-use crate::metrics;
+use crate::metrics::{self, Protocol};
 use crate::node::Node;
 use crate::store::Found;
 use crate::wire::dot::{DotReader, Flaw};
@@ -19,18 +19,20 @@ use self::session::{Heard, NotTaken, RecipientAnswer, Session, Step};
 ///
 /// # Errors
 /// How the wire broke; the client was told what could still be told.
-pub async fn serve(wire: &mut Wire, origin: Origin, node: &Node) -> Result<(), WireError> {
+pub async fn serve(wire: &mut Wire, mut origin: Origin, node: &Node) -> Result<(), WireError> {
     let (mut session, greeting) = Session::greet(&node.smtp);
     let mut step = Step::Say(greeting);
     loop {
         (session, step) = match step {
             Step::Say(reply) => {
                 say(wire, &reply).await?;
-                match wire.line(node.limits.command_line_bytes_max, session.is_idle()).await {
-                    Err(error) => return Err(tell_why(wire, node, error).await),
-                    Ok(Line::Whole(bytes)) => session.hear(Heard::Line(&bytes)),
-                    Ok(Line::TooLong) => session.hear(Heard::TooLong),
-                }
+                hear(wire, session, node).await?
+            }
+            Step::StartTls(reply) => {
+                say(wire, &reply).await?;
+                node.start_tls(wire, Protocol::Smtp).await?;
+                origin.encrypted = true;
+                hear(wire, session.encrypted(), node).await?
             }
             Step::FindRecipient(address) => {
                 let answer = find(&address, node).await;
@@ -45,6 +47,19 @@ pub async fn serve(wire: &mut Wire, origin: Origin, node: &Node) -> Result<(), W
             }
             Step::Close(reply) => return say(wire, &reply).await,
         };
+    }
+}
+
+/// Reads the next line and lets the session hear it.
+async fn hear<'p>(
+    wire: &mut Wire,
+    session: Session<'p>,
+    node: &Node,
+) -> Result<(Session<'p>, Step), WireError> {
+    match wire.line(node.limits.command_line_bytes_max, session.is_idle()).await {
+        Err(error) => Err(tell_why(wire, node, error).await),
+        Ok(Line::Whole(bytes)) => Ok(session.hear(Heard::Line(&bytes))),
+        Ok(Line::TooLong) => Ok(session.hear(Heard::TooLong)),
     }
 }
 
@@ -123,7 +138,10 @@ async fn tell_why(wire: &mut Wire, node: &Node, error: WireError) -> WireError {
         WireError::Stopping => Reply::shutting_down(&node.smtp.hostname),
         WireError::TooSlow => Reply::too_slow(&node.smtp.hostname),
         WireError::EndlessLine => Reply::line_too_long(),
-        WireError::Closed | WireError::Broken(_) | WireError::ProxyHeader(_) => return error,
+        WireError::Closed
+        | WireError::Broken(_)
+        | WireError::ProxyHeader(_)
+        | WireError::Tls(_) => return error,
     };
     say(wire, &reply).await.err().unwrap_or(error)
 }

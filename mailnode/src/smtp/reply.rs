@@ -43,15 +43,23 @@ impl Reply {
     }
 
     /// The answer to EHLO: the extensions that work.
-    pub fn extended_hello(hostname: &str, message_bytes_max: u64) -> Self {
-        let lines = vec![
+    pub fn extended_hello(hostname: &str, message_bytes_max: u64, offers_tls: bool) -> Self {
+        let mut lines = vec![
             hostname.to_owned(),
             "PIPELINING".to_owned(),
             format!("SIZE {message_bytes_max}"),
             "8BITMIME".to_owned(),
             "ENHANCEDSTATUSCODES".to_owned(),
         ];
+        if offers_tls {
+            lines.push("STARTTLS".to_owned());
+        }
         Self { code: 250, enhanced: "", lines }
+    }
+
+    /// STARTTLS: the next thing is the handshake.
+    pub fn tls_begins() -> Self {
+        Self::new(220, "2.0.0", "go ahead with TLS")
     }
 
     /// MAIL was taken.

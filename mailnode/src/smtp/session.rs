@@ -22,6 +22,8 @@ pub struct Policy {
     pub recipients_max: usize,
     /// Faulty commands after which the client is sent away.
     pub errors_max: u32,
+    /// STARTTLS is offered.
+    pub tls: bool,
 }
 
 /// One input: a line without its CRLF, or the news that it was too long.
@@ -42,6 +44,8 @@ pub enum Step {
     FindRecipient(EmailAddress),
     /// Say [`Reply::go_ahead`], take the message, then call [`Session::message_taken`].
     TakeMessage(Envelope),
+    /// Say this, begin TLS, and read on with [`Session::encrypted`].
+    StartTls(Reply),
     /// Say this and hang up.
     Close(Reply),
 }
@@ -99,12 +103,20 @@ pub struct Session<'p> {
     policy: &'p Policy,
     state: State,
     errors: u32,
+    encrypted: bool,
 }
 
 impl<'p> Session<'p> {
     /// A new session and the greeting that opens it.
     pub fn greet(policy: &'p Policy) -> (Self, Reply) {
-        (Self { policy, state: State::Connected, errors: 0 }, Reply::greeting(&policy.hostname))
+        let session = Self { policy, state: State::Connected, errors: 0, encrypted: false };
+        (session, Reply::greeting(&policy.hostname))
+    }
+
+    /// TLS has begun: all that was said before is forgotten (RFC 3207 §4.2).
+    #[must_use]
+    pub fn encrypted(self) -> Self {
+        Self { state: State::Connected, encrypted: true, ..self }
     }
 
     /// Whether the client is between two transactions: cut off now, it loses nothing it has said.
@@ -169,6 +181,7 @@ impl<'p> Session<'p> {
             Command::Mail { from, size } => self.mail(from, size),
             Command::Rcpt(target) => self.rcpt(target),
             Command::Data => self.data(),
+            Command::StartTls => self.start_tls(),
             Command::Reset => self.reset(),
             Command::Noop => (self, Step::Say(Reply::ok())),
             Command::Verify => (self, Step::Say(Reply::cannot_verify())),
@@ -183,7 +196,9 @@ impl<'p> Session<'p> {
     /// RFC 5321 §4.1.4: EHLO at any time also ends the transaction at hand.
     fn hello(self, greeting: Greeting) -> (Self, Step) {
         let reply = if greeting.extended {
-            Reply::extended_hello(&self.policy.hostname, self.policy.message_bytes_max)
+            let offers_tls = self.policy.tls && !self.encrypted;
+            let policy = self.policy;
+            Reply::extended_hello(&policy.hostname, policy.message_bytes_max, offers_tls)
         } else {
             Reply::hello(&self.policy.hostname)
         };
@@ -239,6 +254,17 @@ impl<'p> Session<'p> {
             }
             _ => (self, Step::Say(Reply::wrong_moment("MAIL and RCPT come before DATA"))),
         }
+    }
+
+    fn start_tls(self) -> (Self, Step) {
+        let step = if self.encrypted {
+            Step::Say(Reply::wrong_moment("TLS has begun already"))
+        } else if self.policy.tls {
+            Step::StartTls(Reply::tls_begins())
+        } else {
+            Step::Say(Reply::not_offered())
+        };
+        (self, step)
     }
 
     fn reset(self) -> (Self, Step) {

@@ -6,9 +6,9 @@
 
 pub mod dot;
 pub mod line;
+mod stream;
 
 use std::io;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use shared::proxy_header::{self, Parsed, Source};
@@ -16,9 +16,11 @@ use shared::shutdown::Stop;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout_at};
+use tokio_rustls::TlsAcceptor;
 
 use self::dot::DotReader;
 use self::line::Cut;
+use self::stream::Stream;
 
 /// One read takes up to this.
 const READ_BYTES: usize = 16 * 1024;
@@ -47,6 +49,9 @@ pub enum WireError {
     /// The connection does not begin as agreed with the balancer.
     #[error("PROXY header: {0}")]
     ProxyHeader(&'static str),
+    /// There is no TLS with this client.
+    #[error("TLS: {0}")]
+    Tls(io::Error),
     /// A command line without an end.
     #[error("a line of more than {LINE_BYTES_LOST_MAX} octets")]
     EndlessLine,
@@ -73,7 +78,7 @@ pub struct Patience {
 /// A connection to a client.
 #[derive(Debug)]
 pub struct Wire {
-    stream: TcpStream,
+    stream: Stream,
     /// What has come and was not used, from `used` on.
     received: Vec<u8>,
     used: usize,
@@ -85,7 +90,59 @@ pub struct Wire {
 impl Wire {
     /// Takes a connection over. When `stop` is requested, no idle client is waited for.
     pub fn new(stream: TcpStream, patience: Patience, stop: Stop) -> Self {
+        let stream = Stream::Plain(stream);
         Self { stream, received: Vec::new(), used: 0, gathered: Vec::new(), patience, stop }
+    }
+
+    /// Whether what is said can be read by the two ends only.
+    pub fn is_encrypted(&self) -> bool {
+        matches!(self.stream, Stream::Tls(_))
+    }
+
+    /// Says what was gathered in the clear, then begins TLS. What the client sent in the clear
+    /// after its STLS or STARTTLS is dropped unread: another may have put it there, and it must
+    /// never be taken for something said inside (RFC 3207 §6, CVE-2021-33515).
+    ///
+    /// # Errors
+    /// The connection is over: no TLS of a kind both know, or none in `patience`.
+    pub async fn start_tls(
+        &mut self,
+        acceptor: &TlsAcceptor,
+        patience: Duration,
+    ) -> Result<(), WireError> {
+        self.send().await?;
+        self.shake_hands(acceptor, Vec::new(), patience).await
+    }
+
+    /// Begins TLS on a connection that has nothing else; what came with a PROXY header is the
+    /// first of it.
+    ///
+    /// # Errors
+    /// As [`Wire::start_tls`].
+    pub async fn begin_with_tls(
+        &mut self,
+        acceptor: &TlsAcceptor,
+        patience: Duration,
+    ) -> Result<(), WireError> {
+        let ahead = self.waiting().to_vec();
+        self.shake_hands(acceptor, ahead, patience).await
+    }
+
+    async fn shake_hands(
+        &mut self,
+        acceptor: &TlsAcceptor,
+        ahead: Vec<u8>,
+        patience: Duration,
+    ) -> Result<(), WireError> {
+        self.received.clear();
+        self.used = 0;
+        let deadline = Instant::now() + patience;
+        let shaken = timeout_at(deadline, self.stream.encrypt(acceptor, ahead)).await;
+        let shaken = shaken.map_err(|_| WireError::TooSlow)?;
+        shaken.map_err(|error| match error.kind() {
+            io::ErrorKind::UnexpectedEof | io::ErrorKind::ConnectionReset => WireError::Closed,
+            _ => WireError::Tls(error),
+        })
     }
 
     /// Reads the PROXY header that a balancer sends first.
@@ -195,6 +252,8 @@ impl Wire {
                 length => sent += length,
             }
         }
+        // TLS keeps what the socket did not take.
+        timeout_at(deadline, self.stream.flush()).await.map_err(|_| WireError::TooSlow)??;
         self.gathered.clear();
         if self.gathered.capacity() > READ_BYTES {
             self.gathered.shrink_to(READ_BYTES);
@@ -205,10 +264,12 @@ impl Wire {
     /// Sends what was gathered and ends the connection: an orderly end, after which the client's
     /// last words are read and dropped for a moment, so that no reset overtakes the last reply.
     pub async fn close(mut self) {
-        if self.send().await.is_err() || self.stream.shutdown().await.is_err() {
+        let deadline = Instant::now() + Duration::from_secs(2);
+        if self.send().await.is_err()
+            || !matches!(timeout_at(deadline, self.stream.shutdown()).await, Ok(Ok(())))
+        {
             return;
         }
-        let deadline = Instant::now() + Duration::from_secs(2);
         let mut rest = [0; 4096];
         for _ in 0..64 {
             match timeout_at(deadline, self.stream.read(&mut rest)).await {
@@ -216,14 +277,6 @@ impl Wire {
                 _ => return,
             }
         }
-    }
-
-    /// The client's address as the network has it.
-    ///
-    /// # Errors
-    /// The connection is over.
-    pub fn peer(&self) -> Result<SocketAddr, WireError> {
-        Ok(self.stream.peer_addr()?)
     }
 
     fn waiting(&self) -> &[u8] {
@@ -244,9 +297,12 @@ impl Wire {
         self.received.reserve(READ_BYTES);
         let deadline = Instant::now() + self.patience.silence;
         let read = timeout_at(deadline, self.stream.read_buf(&mut self.received)).await;
-        match read.map_err(|_| WireError::TooSlow)?? {
-            0 => Err(WireError::Closed),
-            _ => Ok(()),
+        match read.map_err(|_| WireError::TooSlow)? {
+            Ok(0) => Err(WireError::Closed),
+            Ok(_) => Ok(()),
+            // Many clients end TLS by ending the connection, without a close_notify.
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(WireError::Closed),
+            Err(error) => Err(error.into()),
         }
     }
 }

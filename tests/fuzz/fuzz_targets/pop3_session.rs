@@ -10,6 +10,7 @@ fuzz_target!(|data: &str| {
     let policy = Policy {
         hostname: "mx.example.test".to_owned(),
         plain_text_login: true,
+        tls: true,
         login_failures_max: 3,
         errors_max: 5,
     };
@@ -20,7 +21,7 @@ fuzz_target!(|data: &str| {
         file: String::new(),
     };
     let maildrop = Maildrop { mailbox: MailboxId(1), messages: (1..=3).map(message).collect() };
-    let (mut session, _) = Session::greet(&policy);
+    let (mut session, _) = Session::greet(&policy, false);
     for (number, line) in data.split('\u{fffd}').enumerate() {
         let (next, step) = session.hear(Heard::Line(line));
         let (next, step) = match step {
@@ -33,6 +34,10 @@ fuzz_target!(|data: &str| {
                 assert_eq!(mailbox, MailboxId(1));
                 assert!((1..=3).contains(&uids.len()) && uids.is_sorted());
                 next.removed(number % 2 == 0)
+            }
+            Step::StartTls(_) => {
+                session = next.encrypted();
+                continue;
             }
             step => (next, step),
         };
