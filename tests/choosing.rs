@@ -305,7 +305,7 @@ fn status_shows_every_service_and_node() {
     let json = status(&cluster, &["--json"]).exits(0).stdout;
     let json: serde_json::Value = serde_json::from_slice(&json).expect("JSON");
     let services = json["services"].as_array().expect("services in it");
-    assert_eq!(services.len(), 8, "{json}");
+    assert_eq!(services.len(), 9, "{json}");
     assert_eq!(services[0]["name"], "smtp");
     assert_eq!(services[0]["nodes"][1]["name"], "b");
 

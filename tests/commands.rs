@@ -133,7 +133,9 @@ fn a_wrong_file_names_line_column_key_and_remedy() {
         .replace("hostname:", "hostnam:");
     let path = directory.path().join("broken.yaml");
     fs::write(&path, &broken).expect("a file");
-    let (everywhere, in_nodes) = ([("hostnam", 2), ("log.format", 12)], ("plain_text_login", 6));
+    let at = |text: &str| 1 + broken.lines().position(|line| line.starts_with(text)).expect(text);
+    let everywhere = [("hostnam", at("hostnam:")), ("log.format", at("log:"))];
+    let in_nodes = ("plain_text_login", at("plain_text_login:"));
     for verbs in [&["setup"][..], &["check"], &["run"], &["user", "list"]] {
         let finished = administer(&path, verbs, "").exits(64);
         let said = format!("{}{}", finished.text(), finished.stderr);

@@ -126,7 +126,7 @@ fn commands_at_the_wrong_moment() {
     client.say("EHLO client.example.net").is(250);
     client.say("RCPT TO:<alice@example.test>").is(503);
     client.say("DATA").is(503);
-    client.say("STARTTLS").is(502);
+    client.say("STARTTLS now").is(501);
     client.say("AUTH PLAIN AGFsaWNlAGFsaWNl").is(502);
     client.say("BDAT 10 LAST").is(502);
     client.say("VRFY alice").is(252);

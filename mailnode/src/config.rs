@@ -2,6 +2,8 @@
 //! It does not know YAML (`shared::config` does). One file serves all nodes and all commands: a
 //! command that is not a node reads only what it needs, so `${NODE}` may be unset there.
 
+mod limits;
+
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -9,12 +11,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use shared::config::{self, Faults, Map, Value};
 use shared::logging::LogConfig;
-use shared::units::Bytes;
 
+pub use self::limits::Limits;
+use self::limits::read_limits;
 use crate::mail::address::is_domain;
 use crate::store::DatabaseUrl;
 use crate::tls::TlsFiles;
-use crate::wire::Patience;
 
 /// What every command needs: where things are kept.
 #[derive(Debug, Clone)]
@@ -69,33 +71,6 @@ pub struct NodeConfig {
     pub limits: Limits,
     /// How long an orderly stop waits for sessions.
     pub drain_timeout: Duration,
-}
-
-/// Every limit of a node; names end in their unit.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// Largest message.
-    pub message_bytes_max: u64,
-    /// Longest line of a message, CRLF not counted.
-    pub message_line_bytes_max: usize,
-    /// Longest command line, CRLF not counted.
-    pub command_line_bytes_max: usize,
-    /// Most recipients of one message.
-    pub recipients_max: usize,
-    /// Most client connections at once.
-    pub connections_max: usize,
-    /// Most client connections at once from one address (IPv6: from one /64).
-    pub connections_per_address_max: usize,
-    /// Faulty commands after which a client is sent away.
-    pub errors_max: u32,
-    /// Wrong logins after which a client is sent away.
-    pub login_failures_max: u32,
-    /// How long an SMTP client may take.
-    pub smtp_patience: Patience,
-    /// How long a POP3 client may take.
-    pub pop3_patience: Patience,
-    /// How long a client may take for the handshake of TLS.
-    pub tls_handshake_max: Duration,
 }
 
 /// A node's name: a label, also a directory and a metric's label.
@@ -279,69 +254,6 @@ pub fn read_tls_files(file: &Path) -> Result<TlsFiles, Faults> {
         }
         read_tls(root)
     })
-}
-
-fn read_limits(given: Option<Map<'_>>) -> Limits {
-    let mut limits = Limits::default();
-    let Some(mut given) = given else { return limits };
-    let bytes = |bytes: u64| Bytes(bytes);
-    limits.message_bytes_max = given
-        .within("message_bytes_max", Bytes(limits.message_bytes_max), bytes(1024)..=bytes(4 << 30))
-        .0;
-    limits.message_line_bytes_max = given
-        .within(
-            "message_line_bytes_max",
-            Bytes(limits.message_line_bytes_max as u64),
-            bytes(998)..=bytes(64 << 20),
-        )
-        .as_usize();
-    limits.command_line_bytes_max = given
-        .within(
-            "command_line_bytes_max",
-            Bytes(limits.command_line_bytes_max as u64),
-            bytes(512)..=bytes(16 << 10),
-        )
-        .as_usize();
-    limits.recipients_max = given.within("recipients_max", limits.recipients_max, 100..=1000);
-    limits.connections_max = given.within("connections_max", limits.connections_max, 1..=1_000_000);
-    limits.connections_per_address_max = given.within(
-        "connections_per_address_max",
-        limits.connections_per_address_max,
-        1..=1_000_000,
-    );
-    limits.errors_max = given.within("errors_max", limits.errors_max, 1..=1000);
-    limits.login_failures_max =
-        given.within("login_failures_max", limits.login_failures_max, 1..=100);
-    let time =
-        |given: &mut Map<'_>, key, default| given.within(key, default, seconds(1)..=hours(24));
-    limits.smtp_patience.silence =
-        time(&mut given, "smtp_silence_max", limits.smtp_patience.silence);
-    limits.smtp_patience.message =
-        time(&mut given, "smtp_message_max", limits.smtp_patience.message);
-    limits.pop3_patience.silence =
-        time(&mut given, "pop3_silence_max", limits.pop3_patience.silence);
-    limits.tls_handshake_max = time(&mut given, "tls_handshake_max", limits.tls_handshake_max);
-    limits
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            message_bytes_max: 50 << 20,
-            message_line_bytes_max: 1 << 20,
-            command_line_bytes_max: 2048,
-            recipients_max: 100, // RFC 5321 §4.5.3.1.8 asks for 100 at least
-            connections_max: 8000,
-            connections_per_address_max: 100,
-            errors_max: 20,
-            login_failures_max: 3,
-            // RFC 5321 §4.5.3.2.7 asks for 5 minutes at least
-            smtp_patience: Patience { silence: seconds(300), message: hours(1) },
-            // RFC 1939 §3 asks for 10 minutes at least
-            pop3_patience: Patience { silence: seconds(600), message: hours(1) },
-            tls_handshake_max: seconds(10),
-        }
-    }
 }
 
 fn seconds(count: u64) -> Duration {
