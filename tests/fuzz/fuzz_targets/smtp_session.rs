@@ -13,9 +13,10 @@ fuzz_target!(|data: &[u8]| {
         message_bytes_max: 1000,
         recipients_max: 3,
         errors_max: 5,
+        tls: data.len() % 2 == 0,
     };
     let (mut session, greeting) = Session::greet(&policy);
-    let mut step = Step::Say(greeting);
+    let mut step = Step::Say(greeting.clone());
     for (number, line) in data.split(|byte| *byte == 0xfe).enumerate() {
         loop {
             (session, step) = match step {
@@ -38,6 +39,11 @@ fuzz_target!(|data: &[u8]| {
                         0 => Err(NotTaken::Trouble),
                         _ => Ok(DeliveryId("id".to_owned())),
                     })
+                }
+                Step::StartTls(_) => {
+                    session = session.encrypted();
+                    step = Step::Say(greeting.clone());
+                    continue;
                 }
                 Step::Close(_) => return,
             };
