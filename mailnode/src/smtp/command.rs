@@ -245,7 +245,8 @@ mod tests {
         assert_eq!(Command::parse("NOOP whatever"), Ok(Command::Noop));
         assert!(matches!(Command::parse("DATA x"), Err(CommandFault::Arguments(_))));
         assert!(matches!(Command::parse("EHLO"), Err(CommandFault::Arguments(_))));
-        assert_eq!(Command::parse("STARTTLS"), Err(CommandFault::NotOffered));
+        assert_eq!(Command::parse("STARTTLS"), Ok(Command::StartTls));
+        assert_eq!(Command::parse("BDAT 1"), Err(CommandFault::NotOffered));
         assert_eq!(Command::parse("GET / HTTP/1.1"), Err(CommandFault::Unknown));
         assert_eq!(Command::parse(""), Err(CommandFault::Unknown));
     }
