@@ -90,7 +90,7 @@ fn tell(
 }
 
 /// One visit: how long the greeting took.
-async fn visit(node: &Backend, service: &Service) -> Result<Duration, Cause> {
+pub(crate) async fn visit(node: &Backend, service: &Service) -> Result<Duration, Cause> {
     let socket = Socket::connect(node.address).await.map_err(|error| cause_of_dial(&error))?;
     let header = match service.settings.proxy_protocol {
         ProxyProtocol::None => Vec::new(),

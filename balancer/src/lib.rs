@@ -14,8 +14,8 @@
 //! rings; `comeback` leads one back that is up again · `self_check` at our own doors ·
 //! `virtual_ip` holds the address · `verdict` what a failed dial means · `farewell` empties a
 //! node, `mourning` one that is down · `api` what an operator asks and says, through `admin_door`
-//! · `metrics`, `pulse` and `outcome` what is seen · `descriptors` how many fit · `commands` the
-//! command line.
+//! · `metrics`, `pulse` and `outcome` what is seen · `descriptors` how many fit · `checkup` is all
+//! around the file as it has to be? · `commands` the command line.
 
 pub mod account;
 pub mod admin_door;
@@ -23,6 +23,7 @@ pub mod admission;
 pub mod api;
 pub mod backends;
 pub mod bell;
+mod checkup;
 mod comeback;
 pub mod commands;
 pub mod config;

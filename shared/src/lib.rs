@@ -3,6 +3,7 @@
 
 pub mod address_limit;
 pub mod admin;
+pub mod checkup;
 pub mod config;
 pub mod listener;
 pub mod logging;

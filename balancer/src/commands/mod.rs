@@ -38,12 +38,9 @@ enum Command {
         #[arg(long, value_name = "FILE")]
         config: PathBuf,
     },
-    /// Says whether a settings file is good, or every fault it has.
-    Check {
-        /// The settings file.
-        #[arg(long, value_name = "FILE")]
-        config: PathBuf,
-    },
+    /// Says whether a settings file and all around it (ports, nodes, rights) are good, or names
+    /// every fault with its remedy.
+    Check(check::How),
     /// Asks a running balancer how it and its nodes are.
     Status {
         #[command(flatten)]
@@ -173,7 +170,7 @@ fn print(text: &str) -> Result<bool, CommandError> {
 pub fn main() -> ExitCode {
     let done = match CommandLine::parse().command {
         Command::Run { config } => run::run(config),
-        Command::Check { config } => check::check(&config),
+        Command::Check(how) => check::check(&how),
         Command::Status { place, json, watch } => status::status(&place, json, watch),
         Command::Drain { node, place, wait } => keep_away(&place, &node, Duty::Drain, &wait),
         Command::Maintenance { node, place, wait } => {

@@ -10,6 +10,7 @@ mod fault;
 mod map;
 #[cfg(test)]
 mod oracle;
+mod places;
 #[cfg(test)]
 mod tests;
 mod tree;
@@ -21,6 +22,7 @@ use std::path::Path;
 pub use edit::Edit;
 pub use fault::{Fault, Faults, Place};
 pub use map::Map;
+pub use places::Places;
 pub use value::Value;
 
 use fault::Gathered;
