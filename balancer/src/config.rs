@@ -9,6 +9,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use shared::config::{Faults, Map, Place, Value, read_file};
+use shared::listener::VANISHED;
 use shared::logging::LogConfig;
 
 use crate::admin_door::AdminDoor;
@@ -193,7 +194,7 @@ fn listen(map: &mut Map<'_>, service: &str, seen: &mut Seen) -> Vec<SocketAddr> 
 }
 
 /// Whether the kernel would refuse the second of two listeners. Port 0 is any free one.
-fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
+pub(crate) fn overlap(a: SocketAddr, b: SocketAddr) -> bool {
     let any = a.ip().is_unspecified() || b.ip().is_unspecified();
     let same = a.ip() == b.ip() || (any && a.is_ipv4() == b.is_ipv4());
     a.port() != 0 && a.port() == b.port() && same
@@ -232,6 +233,7 @@ fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
         greeting_min: 50 * MILLISECOND,
         last_greeting: MINUTE,
         idle: protocol.default_idle(),
+        vanished: VANISHED,
     };
     let Some(mut map) = map.map("timeouts") else { return timeouts };
     for key in ["greeting", "greeting_min", "last_greeting"] {
@@ -248,6 +250,7 @@ fn timeouts(map: &mut Map<'_>, protocol: Protocol, known: bool) -> Timeouts {
     timeouts.last_greeting =
         map.within("last_greeting", timeouts.last_greeting, MILLISECOND..=10 * MINUTE);
     timeouts.idle = map.within("idle", timeouts.idle, 10 * MILLISECOND..=7 * 24 * HOUR);
+    timeouts.vanished = map.within("vanished", timeouts.vanished, 2 * SECOND..=HOUR);
     timeouts
 }
 

@@ -76,8 +76,8 @@ pub(crate) fn carry(
         else {
             return;
         };
-        let idle = &account.service().settings.timeouts.idle;
-        let end = relay.both_ways(idle, lease.backend()).await;
+        let timeouts = &account.service().settings.timeouts;
+        let end = relay.both_ways(timeouts, lease.backend()).await;
         if end == End::NodeReset && !relay.client_has_ended() {
             report_reset(&front.backends, lease.backend());
         }

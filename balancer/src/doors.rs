@@ -4,10 +4,11 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use shared::listener::{ConnectionLimit, listening_socket};
+use shared::listener::{ConnectionLimit, Wishes, listening_socket, share_port, watch_peer};
 use shared::shutdown::Stop;
 
 use crate::backends::{Picture, Service};
@@ -64,6 +65,8 @@ pub struct OpenDoor {
     /// Where it listens really.
     pub address: SocketAddr,
     door: Arc<Door>,
+    /// The loops hold it; it is closed when the last of them has stopped listening.
+    listener: Weak<OwnedFd>,
 }
 
 /// What the loops know of a door.
@@ -108,12 +111,12 @@ pub struct Hallway {
 }
 
 impl ClosedDoor {
-    /// Listens; `may_be_away`: at an address that may come to this machine later.
+    /// Listens.
     ///
     /// # Errors
     /// What the system says, as in [`listening_socket`].
-    pub fn bind(key: DoorKey, may_be_away: bool) -> io::Result<Self> {
-        let (socket, address) = listening_socket(key.address, may_be_away)?;
+    pub fn bind(key: DoorKey, wishes: Wishes) -> io::Result<Self> {
+        let (socket, address) = listening_socket(key.address, wishes)?;
         Ok(Self { key, address, listener: Arc::new(socket.into()) })
     }
 
@@ -122,7 +125,7 @@ impl ClosedDoor {
     pub fn open(self, service: Arc<Service>, crew: &Crew) -> OpenDoor {
         let door = Arc::new(Door { key: self.key, service: ArcSwap::new(service) });
         crew.open(&self.listener, &door);
-        OpenDoor { address: self.address, door }
+        OpenDoor { address: self.address, door, listener: Arc::downgrade(&self.listener) }
     }
 }
 
@@ -136,5 +139,25 @@ impl OpenDoor {
     /// Lets nobody in any more; who is inside stays.
     pub fn close(&self, crew: &Crew) {
         crew.close(&self.door);
+    }
+
+    /// Whoever comes in from now on is held for gone after answering nothing for so long.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn set_vanished(&self, vanished: Duration) -> io::Result<()> {
+        let listener = self.listener.upgrade();
+        listener.map_or(Ok(()), |listener| watch_peer(&*listener, vanished))
+    }
+
+    /// Allows another door at its port, where the address of one includes the other's: whoever
+    /// calls the narrower one comes in there. The kernel would refuse the second one otherwise, and
+    /// between a close and a bind nobody would answer.
+    ///
+    /// # Errors
+    /// What the system says.
+    pub fn share_port(&self) -> io::Result<()> {
+        let listener = self.listener.upgrade();
+        listener.map_or(Ok(()), |listener| share_port(&*listener))
     }
 }

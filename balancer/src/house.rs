@@ -1,16 +1,15 @@
 //! The whole balancer as it stands: doors, nodes, probes; new settings are put in force here.
 //! It does not know where settings come from or who asks. `commands::run` builds and closes it.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use shared::listener::ConnectionLimit;
+use shared::listener::{ConnectionLimit, VANISHED, Wishes};
 use shared::shutdown::Stop;
 
 use crate::admission::Admission;
 use crate::backends::{Backend, Candidate};
-use crate::config::Config;
+use crate::config::{Config, overlap};
 use crate::connection::Front;
 use crate::crew::Crew;
 use crate::descriptors::Descriptors;
@@ -106,9 +105,11 @@ impl House {
     /// Where it could not listen; the old settings stay in force then.
     pub fn refit(&mut self, config: Config) -> Result<(), CannotListen> {
         let keys: Vec<_> = config.services.iter().flat_map(DoorKey::of).collect();
-        let new = keys.iter().filter(|key| !self.doors.iter().any(|door| door.key() == *key));
-        let virtual_ip = config.virtual_ip.as_ref().map(|virtual_ip| virtual_ip.address);
-        let new = bind_all(new.cloned(), virtual_ip)?;
+        let new = self.bind_new(&config)?;
+        for door in &self.doors {
+            // Where it cannot be set the old time stays in force: no reason to turn anybody away.
+            let _ = vanished(&config, door.key()).map(|time| door.set_vanished(time));
+        }
 
         let Limits { connections_max, connections_per_address_max, .. } = config.limits;
         let max = self.descriptors.connections_max(connections_max);
@@ -136,6 +137,28 @@ impl House {
         self.see_off(change.removed, config.drain_timeout);
         self.config = config;
         Ok(())
+    }
+
+    /// The doors that are not there yet: all of them or none. Only the virtual address need not be
+    /// here yet. A door that is about to be closed may have the same port, at an address that
+    /// includes the new one's or is included in it.
+    fn bind_new(&self, config: &Config) -> Result<Vec<(DoorKey, ClosedDoor)>, CannotListen> {
+        let virtual_ip = config.virtual_ip.as_ref().map(|virtual_ip| virtual_ip.address);
+        let (mut doors, mut faults) = (Vec::new(), Vec::new());
+        let keys = config.services.iter().flat_map(DoorKey::of);
+        for key in keys.filter(|key| !self.doors.iter().any(|door| door.key() == key)) {
+            let old = self.doors.iter().filter(|old| overlap(old.address, key.address()));
+            let wishes = Wishes {
+                may_be_away: virtual_ip == Some(key.address().ip()),
+                shares_port: old.filter(|old| old.share_port().is_ok()).count() > 0,
+                vanished: vanished(config, &key).unwrap_or(VANISHED),
+            };
+            match ClosedDoor::bind(key.clone(), wishes) {
+                Ok(door) => doors.push((key, door)),
+                Err(error) => faults.push(format!("cannot listen at {}: {error}", key.address())),
+            }
+        }
+        if faults.is_empty() { Ok(doors) } else { Err(faults) }
     }
 
     /// Connections of nodes that were taken away may go on for a while.
@@ -189,17 +212,8 @@ impl House {
     }
 }
 
-/// All of them or none. Only the virtual address need not be here yet.
-fn bind_all(
-    keys: impl Iterator<Item = DoorKey>,
-    virtual_ip: Option<IpAddr>,
-) -> Result<Vec<(DoorKey, ClosedDoor)>, CannotListen> {
-    let (mut doors, mut faults) = (Vec::new(), Vec::new());
-    for key in keys {
-        match ClosedDoor::bind(key.clone(), virtual_ip == Some(key.address().ip())) {
-            Ok(door) => doors.push((key, door)),
-            Err(error) => faults.push(format!("cannot listen at {}: {error}", key.address())),
-        }
-    }
-    if faults.is_empty() { Ok(doors) } else { Err(faults) }
+/// How long a peer may answer nothing, at the door of this key.
+fn vanished(config: &Config, key: &DoorKey) -> Option<Duration> {
+    let service = config.services.iter().find(|service| DoorKey::of(service).any(|k| k == *key));
+    service.map(|service| service.timeouts.vanished)
 }

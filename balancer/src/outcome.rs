@@ -66,10 +66,14 @@ pub enum End {
     ClientClosed,
     /// The node ended first, and both ends came through.
     NodeClosed,
-    /// The client reset the connection, or vanished.
+    /// The client reset the connection.
     ClientReset,
     /// The node did.
     NodeReset,
+    /// The client's machine has not answered for `timeouts.vanished`.
+    ClientVanished,
+    /// The node's has not.
+    NodeVanished,
     /// No byte for `timeouts.idle`.
     Idle,
     /// The node was taken away, or the balancer stops, and the time to drain was over.
@@ -92,11 +96,13 @@ pub enum End {
 
 impl End {
     /// All of them, each at its own place.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 15] = [
         Self::ClientClosed,
         Self::NodeClosed,
         Self::ClientReset,
         Self::NodeReset,
+        Self::ClientVanished,
+        Self::NodeVanished,
         Self::Idle,
         Self::Drain,
         Self::ClientLeft,
@@ -124,6 +130,8 @@ impl End {
             Self::NodeClosed => "node_closed",
             Self::ClientReset => "client_reset",
             Self::NodeReset => "node_reset",
+            Self::ClientVanished => "client_vanished",
+            Self::NodeVanished => "node_vanished",
             Self::Idle => "idle",
             Self::Drain => "drain",
             Self::ClientLeft => "client_left",

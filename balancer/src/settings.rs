@@ -121,6 +121,8 @@ pub struct Timeouts {
     pub last_greeting: Duration,
     /// Without a byte in either direction.
     pub idle: Duration,
+    /// A peer whose kernel answers nothing for so long, though it is asked, has vanished.
+    pub vanished: Duration,
 }
 
 /// A node as the file has it.

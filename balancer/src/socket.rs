@@ -6,7 +6,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use shared::listener::set_peer_options;
+use shared::listener::{VANISHED, set_peer_options};
 use socket2::SockRef;
 use tokio::net::{TcpSocket, TcpStream};
 
@@ -24,7 +24,7 @@ impl Socket {
             SocketAddr::V4(_) => TcpSocket::new_v4()?,
             SocketAddr::V6(_) => TcpSocket::new_v6()?,
         };
-        set_peer_options(&SockRef::from(&socket))?;
+        set_peer_options(&socket, VANISHED)?;
         socket.connect(address).await.map(Self)
     }
 

@@ -3,6 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
+use std::os::fd::AsFd;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,14 +19,14 @@ const BACKLOG: i32 = 4096;
 const PAUSE: Duration = Duration::from_millis(100);
 /// Accept errors are logged at most this often.
 const WARN_INTERVAL: Duration = Duration::from_secs(5);
-/// A silent peer is asked after this long whether it still is there …
-const KEEPALIVE_IDLE: Duration = Duration::from_secs(60);
-/// … this often …
-const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(15);
-/// … and given up after so many questions.
-const KEEPALIVE_RETRIES: u32 = 4;
-/// A peer that acknowledges nothing for so long is gone.
-const UNACKNOWLEDGED_MAX: Duration = Duration::from_secs(120);
+/// A peer that answers nothing for so long has vanished, where nobody says otherwise.
+pub const VANISHED: Duration = Duration::from_secs(120);
+/// Half of that time a peer may be silent, in the other half it is asked so often.
+const QUESTIONS: u32 = 4;
+/// Octets the kernel takes for a peer beyond those that are under way. Without it a peer that
+/// reads slowly makes it hold 4 MiB (`tcp_wmem`). It is what a pipe of the balancer's holds, so
+/// that a stream is not cut into more, smaller writes: a GiB costs the same with and without.
+const UNSENT_MAX: u32 = 1 << 20;
 
 /// A socket that listens.
 #[derive(Debug)]
@@ -41,7 +42,7 @@ impl Listener {
     /// # Errors
     /// What the system says, most often that the address is in use or not ours.
     pub fn bind(address: SocketAddr) -> io::Result<Self> {
-        let (socket, address) = listening_socket(address, false)?;
+        let (socket, address) = listening_socket(address, Wishes::default())?;
         let socket = TcpListener::from_std(socket.into())?;
         Ok(Self { socket, address })
     }
@@ -53,30 +54,48 @@ impl Listener {
     }
 }
 
+/// What a listening socket is wanted for, beyond its address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Wishes {
+    /// The address need not be this machine's now, it may come and go, as one does that moves
+    /// between machines.
+    pub may_be_away: bool,
+    /// Another listener of ours, which allows it ([`share_port`]), has this port at an address
+    /// that includes this one, or the other way round.
+    pub shares_port: bool,
+    /// See [`watch_peer`].
+    pub vanished: Duration,
+}
+
+impl Default for Wishes {
+    fn default() -> Self {
+        Self { may_be_away: false, shares_port: false, vanished: VANISHED }
+    }
+}
+
 /// A socket that listens at `address`, without a runtime, and where it listens really: port 0
-/// takes a free one. Accepted connections inherit no delay, keepalive and a limit for
-/// unacknowledged data; an accept never waits. `may_be_away`: the address need not be this
-/// machine's now, it may come and go, as one does that moves between machines.
+/// takes a free one. Accepted connections inherit no delay and what [`watch_peer`] sets; an accept
+/// never waits.
 ///
 /// # Errors
 /// What the system says, most often that the address is in use or not ours.
-pub fn listening_socket(
-    address: SocketAddr,
-    may_be_away: bool,
-) -> io::Result<(Socket, SocketAddr)> {
+pub fn listening_socket(address: SocketAddr, wishes: Wishes) -> io::Result<(Socket, SocketAddr)> {
     let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
     socket.set_reuse_address(true)?;
     if address.is_ipv6() {
         // `[::]` is IPv6 alone, so `0.0.0.0` may stand beside it.
         socket.set_only_v6(true)?;
     }
-    if may_be_away {
+    if wishes.shares_port {
+        socket.set_reuse_port(true)?;
+    }
+    if wishes.may_be_away {
         match address {
             SocketAddr::V4(_) => socket.set_freebind_v4(true)?,
             SocketAddr::V6(_) => socket.set_freebind_v6(true)?,
         }
     }
-    set_peer_options(&SockRef::from(&socket))?;
+    set_peer_options(&socket, wishes.vanished)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;
     socket.listen(BACKLOG)?;
@@ -89,21 +108,35 @@ pub fn listening_socket(
 ///
 /// # Errors
 /// What the system says; the socket is not to be used then.
-pub fn set_peer_options(socket: &SockRef<'_>) -> io::Result<()> {
-    socket.set_tcp_nodelay(true)?;
-    watch_peer(socket)
+pub fn set_peer_options(socket: &impl AsFd, vanished: Duration) -> io::Result<()> {
+    SockRef::from(socket).set_tcp_nodelay(true)?;
+    watch_peer(socket, vanished)
 }
 
-/// The part of [`set_peer_options`] that a short connection does not need: five system calls for
-/// a peer that may vanish later.
+/// The part of [`set_peer_options`] that a short connection does not need: six system calls for a
+/// peer that may vanish later, or read slowly. One that answers nothing for as long as `vanished`
+/// (or takes nothing of what waits for it) is gone: the connection has an error then. Two seconds
+/// at least, since the kernel counts its questions in seconds.
 ///
 /// # Errors
 /// What the system says.
-pub fn watch_peer(socket: &SockRef<'_>) -> io::Result<()> {
-    let keepalive = TcpKeepalive::new().with_time(KEEPALIVE_IDLE);
-    let keepalive = keepalive.with_interval(KEEPALIVE_INTERVAL).with_retries(KEEPALIVE_RETRIES);
-    socket.set_tcp_keepalive(&keepalive)?;
-    socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED_MAX))
+pub fn watch_peer(socket: &impl AsFd, vanished: Duration) -> io::Result<()> {
+    let socket = SockRef::from(socket);
+    let seconds = |time: Duration| Duration::from_secs(time.as_secs().max(1));
+    let keepalive = TcpKeepalive::new().with_time(seconds(vanished / 2));
+    let keepalive = keepalive.with_interval(seconds(vanished / 2 / QUESTIONS));
+    socket.set_tcp_keepalive(&keepalive.with_retries(QUESTIONS))?;
+    socket.set_tcp_user_timeout(Some(vanished))?;
+    socket.set_tcp_notsent_lowat(UNSENT_MAX)
+}
+
+/// Allows another listener of ours beside this one, at the same port of an address that includes
+/// this one's or is included in it ([`Wishes::shares_port`]).
+///
+/// # Errors
+/// What the system says.
+pub fn share_port(socket: &impl AsFd) -> io::Result<()> {
+    SockRef::from(socket).set_reuse_port(true)
 }
 
 /// How many connections there may be at once, over all listeners that share it.
@@ -264,7 +297,10 @@ mod tests {
         let socket = SockRef::from(&accepted.stream);
         assert!(socket.tcp_nodelay().expect("an option"));
         assert!(socket.keepalive().expect("an option"));
-        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(UNACKNOWLEDGED_MAX));
+        assert_eq!(socket.tcp_user_timeout().expect("an option"), Some(VANISHED));
+        assert_eq!(socket.tcp_keepalive_time().expect("an option"), VANISHED / 2);
+        assert_eq!(socket.tcp_keepalive_interval().expect("an option"), VANISHED / 8);
+        assert_eq!(socket.tcp_notsent_lowat().expect("an option"), UNSENT_MAX);
     }
 
     #[tokio::test]

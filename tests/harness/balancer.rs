@@ -92,6 +92,19 @@ impl Balancer {
         std::fs::rename(&new, self.yaml()).expect("a rename beside it");
     }
 
+    /// How many times a changed file was put in force.
+    pub fn reloads(&self) -> f64 {
+        Metrics::of(self.admin()).sum("balancer_config_reloads_total", &[("result", "good")])
+    }
+
+    /// Waits until so many were.
+    pub fn wait_reloads(&self, count: f64) {
+        wait_until(&format!("{count} files were put in force"), MOMENT, || {
+            let seen = self.reloads();
+            if seen >= count { Ok(()) } else { Err(format!("{seen} were")) }
+        });
+    }
+
     /// The sum of a node's metric now.
     pub fn of_node(&self, name: &str, node: &str, labels: &[(&str, &str)]) -> f64 {
         let labels: Vec<_> = labels.iter().copied().chain([("node", node)]).collect();

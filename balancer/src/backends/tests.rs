@@ -38,6 +38,7 @@ pub(super) fn service(mode: Mode, weights: &[u32]) -> settings::Service {
             greeting_min: second,
             last_greeting: second,
             idle: second,
+            vanished: second,
         },
         failover: settings::Failover::default(),
         limits: ServiceLimits::default(),

@@ -9,6 +9,7 @@ use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::rc::Rc;
+use std::time::Duration;
 
 use rustix::event::epoll::EventFlags;
 use rustix::io::Errno;
@@ -275,17 +276,18 @@ impl Socket {
     /// Its close will be a reset: nobody shall take what was cut off for an orderly end.
     pub(crate) fn reset(&self) {
         // Where it cannot be set, the close is a plain one: the best that can be done then.
-        let _ = sockopt::set_socket_linger(&self.descriptor, Some(std::time::Duration::ZERO));
+        let _ = sockopt::set_socket_linger(&self.descriptor, Some(Duration::ZERO));
     }
 
-    /// From now on a peer that vanishes without a word is found out. A client's connection has
-    /// this from its listener; a node's gets it once it has lived for a while.
+    /// From now on a peer that answers nothing for so long is found out, and one that reads slowly
+    /// fills no more than its share of the kernel's memory. A client's connection has this from its
+    /// listener; a node's gets it once it has lived for a while.
     ///
     /// # Errors
     /// What the system says.
-    pub(crate) fn watch_peer(&self) -> io::Result<()> {
+    pub(crate) fn watch_peer(&self, vanished: Duration) -> io::Result<()> {
         self.core.set(self.key, Flags::WATCHED);
-        shared::listener::watch_peer(&socket2::SockRef::from(&self.descriptor))
+        shared::listener::watch_peer(&self.descriptor, vanished)
     }
 
     /// The address of our end.

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use shared::listener::listening_socket;
+use shared::listener::{Wishes, listening_socket};
 
 use super::*;
 
@@ -22,7 +22,8 @@ struct Stage {
 impl Stage {
     fn start() -> Self {
         let (listener, address) =
-            listening_socket(SocketAddr::from(([127, 0, 0, 1], 0)), false).expect("a free port");
+            listening_socket(SocketAddr::from(([127, 0, 0, 1], 0)), Wishes::default())
+                .expect("a free port");
         let alive = Arc::new(AtomicUsize::new(0));
         let count = alive.clone();
         let (sender, receiver) = std::sync::mpsc::channel();

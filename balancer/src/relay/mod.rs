@@ -7,14 +7,17 @@
 //! [`Way`]s: no buffer, no pipe.
 
 mod opening;
+mod side;
 
 use std::io;
 use std::time::Duration;
 
+use self::side::{Loss, Side};
 use crate::account::Carried;
 use crate::backends::Backend;
 use crate::eventloop::{Core, Moment, Pipe, Received, Socket};
 use crate::outcome::End;
+use crate::settings::Timeouts;
 
 /// After so many pieces in one direction the others have their turn.
 const PIECES_MAX: usize = 16;
@@ -32,13 +35,6 @@ const QUIET: Duration = Duration::from_millis(500);
 /// How long a reset waits for what was sent before it to arrive, and how often it looks.
 const DELIVERY_MAX: Duration = Duration::from_secs(5);
 const DELIVERY_LOOK: Duration = Duration::from_millis(5);
-
-/// One of the two ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Side {
-    Client,
-    Node,
-}
 
 /// One direction.
 #[derive(Debug, Default)]
@@ -77,9 +73,9 @@ enum Flow {
     /// The sender's end was passed on.
     Ended,
     /// The sender is gone.
-    SenderGone,
+    SenderGone(Loss),
     /// The receiver is gone.
-    ReceiverGone,
+    ReceiverGone(Loss),
 }
 
 /// A client and a node, and what is on its way between them.
@@ -92,7 +88,7 @@ pub(crate) struct Relay<'c> {
     /// From the node to the client.
     down: Way,
     first_end: Option<Side>,
-    gone: Option<Side>,
+    gone: Option<(Side, Loss)>,
 }
 
 /// What a connection keeps of the past.
@@ -146,13 +142,13 @@ impl<'c> Relay<'c> {
     #[allow(clippy::manual_async_fn, reason = "as `async` it is larger")]
     pub(crate) fn both_ways(
         &mut self,
-        idle: &Duration,
+        timeouts: &Timeouts,
         node: &Backend,
     ) -> impl Future<Output = End> {
         async move {
             let mut pace = Pace::new(self.core().now());
             loop {
-                if let Some(end) = self.go_on(&mut pace, *idle, node) {
+                if let Some(end) = self.go_on(&mut pace, timeouts, node) {
                     return end;
                 }
                 self.core().event().await;
@@ -161,7 +157,7 @@ impl<'c> Relay<'c> {
     }
 
     /// One turn of both directions and a look at the clock; says whether that was the end.
-    fn go_on(&mut self, pace: &mut Pace, idle: Duration, node: &Backend) -> Option<End> {
+    fn go_on(&mut self, pace: &mut Pace, timeouts: &Timeouts, node: &Backend) -> Option<End> {
         let (turn, core) = (self.turn(), self.core());
         let fresh = Carried { to_node: self.up.fresh(), to_client: self.down.fresh() };
         if fresh != Carried::default() {
@@ -176,14 +172,14 @@ impl<'c> Relay<'c> {
         if node.sends_away(|| core.now() >= pace.last_byte.after(QUIET)) {
             return Some(End::Drain);
         }
-        let deadline = self.deadline(pace.last_byte, idle);
+        let deadline = self.deadline(pace.last_byte, timeouts.idle);
         if core.now() >= deadline {
             return Some(End::Idle);
         }
         if core.now() >= pace.watch_at {
             pace.watch_at = Moment::NEVER;
             // Without it a node that vanishes is found out by the idle deadline only.
-            let _ = self.node.watch_peer();
+            let _ = self.node.watch_peer(timeouts.vanished);
         }
         core.set_deadline(deadline.min(pace.watch_at));
         None
@@ -210,14 +206,14 @@ impl<'c> Relay<'c> {
             [(Side::Client, self.client, &self.up), (Side::Node, &self.node, &self.down)]
         {
             if self.gone.is_none() && from.closed && socket.is_broken() {
-                self.gone = Some(side);
+                self.gone = Some((side, Loss::of(&socket.take_error())));
             }
         }
-        if let Some(gone) = self.gone {
+        if let Some((gone, loss)) = self.gone {
             // What the one who is gone had said before is still delivered, while the other reads.
             let from = if gone == Side::Node { &self.down } else { &self.up };
             if from.closed {
-                return Turn::Over(gone.reset());
+                return Turn::Over(gone.lost(loss));
             }
         }
         if down == Flow::Again || up == Flow::Again { Turn::Again } else { Turn::Wait }
@@ -227,16 +223,16 @@ impl<'c> Relay<'c> {
         match flow {
             Flow::Waiting | Flow::Again => {}
             // A reset that was met while sending shows as a plain end here: it is none.
-            Flow::Ended if self.gone == Some(sender) => {}
+            Flow::Ended if self.gone.is_some_and(|(gone, _)| gone == sender) => {}
             Flow::Ended => self.first_end = self.first_end.or(Some(sender)),
-            Flow::SenderGone => self.gone = self.gone.or(Some(sender)),
-            Flow::ReceiverGone => self.give_up(receiver),
+            Flow::SenderGone(loss) => self.gone = self.gone.or(Some((sender, loss))),
+            Flow::ReceiverGone(loss) => self.give_up(receiver, loss),
         }
     }
 
     /// Nothing can be sent to this side any more.
-    fn give_up(&mut self, side: Side) {
-        self.gone = self.gone.or(Some(side));
+    fn give_up(&mut self, side: Side, loss: Loss) {
+        self.gone = self.gone.or(Some((side, loss)));
         let core = self.core();
         let to = if side == Side::Node { &mut self.up } else { &mut self.down };
         core.give_back(to.pipe.take());
@@ -260,28 +256,13 @@ impl<'c> Relay<'c> {
         }
         // A reset throws away what the other side has not received yet: that has time to arrive.
         let late = core.now().after(DELIVERY_MAX);
+        let gone = gone.map(|(side, _)| side);
         let left = |socket: &Socket, side| gone != Some(side) && socket.unacknowledged() > 0;
         while core.now() < late && (left(client, Side::Client) || left(&node, Side::Node)) {
             core.until(core.now().after(DELIVERY_LOOK), || None::<()>).await;
         }
         node.reset();
         true
-    }
-}
-
-impl Side {
-    fn closed(self) -> End {
-        match self {
-            Self::Client => End::ClientClosed,
-            Self::Node => End::NodeClosed,
-        }
-    }
-
-    fn reset(self) -> End {
-        match self {
-            Self::Client => End::ClientReset,
-            Self::Node => End::NodeReset,
-        }
     }
 }
 
@@ -296,12 +277,15 @@ fn pump(core: &Core, from: &Socket, to: &Socket, way: &mut Way, last: bool) -> F
         match flush(to, way) {
             Ok(true) => {}
             Ok(false) => return Flow::Waiting,
-            Err(_) => return Flow::ReceiverGone,
+            Err(error) => return Flow::ReceiverGone(Loss::of(&error)),
         }
         if way.ended {
             core.give_back(way.pipe.take());
             way.closed = true;
-            return if last || to.end().is_ok() { Flow::Ended } else { Flow::ReceiverGone };
+            return match if last { Ok(()) } else { to.end() } {
+                Ok(()) => Flow::Ended,
+                Err(error) => Flow::ReceiverGone(Loss::of(&error)),
+            };
         }
         let took = match from.is_readable() {
             false => Ok(false),
@@ -315,7 +299,7 @@ fn pump(core: &Core, from: &Socket, to: &Socket, way: &mut Way, last: bool) -> F
                 return Flow::Waiting;
             }
             Err(gone) => {
-                way.closed |= gone == Flow::SenderGone;
+                way.closed |= matches!(gone, Flow::SenderGone(_));
                 return gone;
             }
         }
@@ -348,7 +332,7 @@ fn flush(to: &Socket, way: &mut Way) -> io::Result<bool> {
 /// Takes a piece through the loop's buffer; says whether there was one, or an end.
 fn copy(core: &Core, from: &Socket, to: &Socket, way: &mut Way) -> Result<bool, Flow> {
     core.with_scratch(|scratch| {
-        let received = from.receive(scratch).map_err(|_| Flow::SenderGone)?;
+        let received = from.receive(scratch).map_err(|error| Flow::SenderGone(Loss::of(&error)))?;
         let (bytes, last) = match received {
             Received::Nothing => return Ok(false),
             Received::End => (0, true),
@@ -357,7 +341,8 @@ fn copy(core: &Core, from: &Socket, to: &Socket, way: &mut Way) -> Result<bool, 
         };
         way.ended = last;
         way.streak = if bytes >= STREAM_BYTES { way.streak + 1 } else { 0 };
-        deliver(to, way, &scratch[..bytes]).map_err(|_| Flow::ReceiverGone)?;
+        let delivered = deliver(to, way, &scratch[..bytes]);
+        delivered.map_err(|error| Flow::ReceiverGone(Loss::of(&error)))?;
         Ok(true)
     })
 }
@@ -386,7 +371,7 @@ fn splice(core: &Core, from: &Socket, way: &mut Way) -> Result<bool, Flow> {
             return Ok(true);
         }
     };
-    match from.splice_into(pipe).map_err(|_| Flow::SenderGone)? {
+    match from.splice_into(pipe).map_err(|error| Flow::SenderGone(Loss::of(&error)))? {
         Received::Nothing => return Ok(false),
         Received::End | Received::Last(_) => way.ended = true,
         Received::Bytes(bytes) if bytes < STREAM_BYTES => way.streak = 0,

@@ -2,7 +2,7 @@
 //! It does not know how long anything may take; `reach` does, and calls it. Until the first word
 //! was handed to the client, the node can be dropped and nobody has noticed.
 
-use super::{Relay, Side, deliver};
+use super::{Loss, Relay, Side, deliver};
 use crate::eventloop::Received;
 use crate::flight::Flight;
 use crate::greeting::{self, Greeting};
@@ -43,8 +43,8 @@ impl Relay<'_> {
                 Some(Greeting::Welcome | Greeting::Refused | Greeting::Strange) | None => {}
             }
             self.down.ended = last;
-            if deliver(self.client, &mut self.down, said).is_err() {
-                self.give_up(Side::Client);
+            if let Err(error) = deliver(self.client, &mut self.down, said) {
+                self.give_up(Side::Client, Loss::of(&error));
             }
             Some(Ok(()))
         })
