@@ -134,3 +134,73 @@ fn times_are_kept() {
     balancer.wait_node("n0", true);
     wait_until("nothing is in doubt", MOMENT, || same(&balancer.falls().len(), &1));
 }
+
+/// A node that hears a hello and says this; it tells what it heard first.
+fn node_that_answers(says: &'static [u8]) -> (FakeNode, Receiver<Vec<u8>>) {
+    let (sender, heard) = channel();
+    let node = FakeNode::start(move |mut stream: TcpStream| {
+        let mut hello = vec![0; 2048];
+        let length = stream.read_some(&mut hello).unwrap_or(0);
+        hello.truncate(length);
+        let _ = sender.send(hello);
+        let _ = stream.write_all(says);
+        while stream.read_some(&mut [0; 64]).is_ok_and(|length| length > 0) {}
+    });
+    (node, heard)
+}
+
+/// Whoever answers a hello as TLS has it is alive, whatever the answer; a plain server is not.
+#[test]
+fn a_port_of_tls_is_up_only_where_a_hello_is_answered() {
+    for (says, down) in [
+        (&b"\x16\x03\x03\0\x08\x02\0\0\x04node"[..], None),
+        // handshake_failure: it does not like this hello; internal_error: it has no time.
+        (b"\x15\x03\x03\0\x02\x02\x28", None),
+        (b"\x15\x03\x03\0\x02\x02\x50", Some("refused_service")),
+        (b"* OK plain IMAP\r\n", Some("not_a_greeting")),
+        (b"HTTP/1.1 400 Bad Request\r\n\r\n", Some("not_a_greeting")),
+        (b"", Some("silent")),
+    ] {
+        let (node, heard) = node_that_answers(says);
+        let (good, _heard) = node_that_answers(b"\x16\x03\x03\0\x08\x02\0\0\x04good");
+        let balancer = Balancer::before("tls", OFTEN, &[node.port(), good.port()]);
+        for _ in 0..3 {
+            let hello = heard.recv_timeout(MOMENT).expect("a visit");
+            let length = usize::from(u16::from_be_bytes([hello[3], hello[4]]));
+            assert_eq!((hello[0], hello[5], length), (22, 1, hello.len() - 5), "a client's hello");
+        }
+        match down {
+            None => assert_eq!(balancer.falls(), [""; 0], "after {says:?}"),
+            Some(reason) => {
+                balancer.wait_node("n0", false);
+                let seen = last_failure(&balancer);
+                assert!(seen.contains(reason), "{says:?}: {seen:?} in place of {reason:?}");
+            }
+        }
+    }
+}
+
+/// A machine with a port that is dead is down for that service, and for no other.
+#[test]
+fn of_two_ports_of_a_node_the_dead_one_is_down() {
+    let (mut smtp, pop3) = (FakeNode::greeter("220 node\r\n"), FakeNode::greeter("+OK node\r\n"));
+    let balancer = Balancer::before("smtp", OFTEN, &[smtp.port()]);
+    let text = std::fs::read_to_string(balancer.yaml()).expect("its file");
+    let second = format!(
+        "  - name: pop3\n    listen: [\"127.0.0.1:0\"]\n    protocol: pop3\n    \
+         health: {{interval: 100ms}}\n    nodes:\n      \
+         - {{name: n0, address: \"127.0.0.1:{}\"}}\n",
+        pop3.port()
+    );
+    let new = balancer.yaml().with_extension("new");
+    std::fs::write(&new, text + &second).expect("a file beside it");
+    std::fs::rename(&new, balancer.yaml()).expect("a rename beside it");
+    balancer.wait_reloads(1.0);
+    let up = |service: &str| balancer.of_node("balancer_node_up", "n0", &[("service", service)]);
+    assert_eq!(["smtp", "pop3"].map(up), [1.0, 1.0]);
+    smtp.kill();
+    wait_until("the dead port is down", MOMENT, || same(&up("smtp"), &0.0));
+    hold_for(Duration::from_millis(500));
+    assert_eq!(up("pop3"), 1.0, "its other port lives");
+    assert_eq!(balancer.falls().len(), 1);
+}

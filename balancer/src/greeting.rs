@@ -60,13 +60,15 @@ pub fn read(protocol: Protocol, said: &[u8]) -> Greeting {
 /// server itself is another node's chance: any of them would say the others to this client.
 fn read_record(said: &[u8]) -> Greeting {
     const ALERT: u8 = 21;
+    const HANDSHAKE: u8 = 22;
     const INTERNAL_ERROR: u8 = 80;
     match said {
-        [] => Greeting::Unfinished,
+        [] | [HANDSHAKE] => Greeting::Unfinished,
+        [HANDSHAKE, 3, ..] => Greeting::Welcome,
         [ALERT, _, _, 0, 2, _, INTERNAL_ERROR, ..] => Greeting::Busy,
         [ALERT, rest @ ..] if rest.len() < 6 => Greeting::Unfinished,
         [ALERT, ..] => Greeting::Refused,
-        _ => Greeting::Welcome,
+        _ => Greeting::Strange,
     }
 }
 
@@ -74,6 +76,9 @@ fn read_record(said: &[u8]) -> Greeting {
 /// code where there are codes.
 #[must_use]
 pub fn is_whole(protocol: Protocol, said: &[u8]) -> bool {
+    if protocol == Protocol::Tls {
+        return true;
+    }
     let Some(lines) = said.strip_suffix(b"\n") else { return false };
     let last = lines.rsplit(|byte| *byte == b'\n').next().unwrap_or_default();
     protocol != Protocol::Smtp || last.get(3) != Some(&b'-')
@@ -134,7 +139,9 @@ mod tests {
             (Protocol::Imap, "* NO\r\n", Strange),
             (Protocol::Tcp, "421 anything\r\n", Welcome),
             (Protocol::Tls, "", Unfinished),
+            (Protocol::Tls, "\x16", Unfinished),
             (Protocol::Tls, "\x16\x03\x03", Welcome),
+            (Protocol::Tls, "220 hello\r\n", Strange),
             (Protocol::Tls, "\x15\x03\x03\0\x02\x02", Unfinished),
             (Protocol::Tls, "\x15\x03\x03\0\x02\x02\x50", Busy),
             (Protocol::Tls, "\x15\x03\x03\0\x02\x02\x28", Refused),

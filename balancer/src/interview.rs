@@ -1,4 +1,5 @@
-//! The messenger that goes in: does a node greet as its protocol has it? Then it says goodbye.
+//! The messenger that goes in: does a node greet as its protocol has it, or answer the hello of a
+//! TLS client? Then it says goodbye.
 //! It does not know how many good or bad looks matter, or any client. `house` starts one per node.
 //!
 //! Each visit is a line in the node's log, so there are few: one in a while, and more only of a
@@ -13,6 +14,7 @@ use tokio::time::{Instant, sleep, sleep_until, timeout};
 use crate::backends::{Aspect, Backend, Backends, Service};
 use crate::comeback::flipped;
 use crate::greeting::{self, Greeting};
+use crate::hello::{CLOSE_NOTIFY, client_hello};
 use crate::outcome::Cause;
 use crate::probe::{current, say_that_it_stood_still, spread, stood_still};
 use crate::settings::{Protocol, ProxyProtocol};
@@ -39,7 +41,7 @@ pub async fn watch(node: Arc<Backend>, backends: Arc<Backends>) {
         };
         let Some(service) = current(&node, &backends) else { return };
         let settings = &service.settings;
-        if !settings.protocol.node_greets_first() {
+        if settings.protocol == Protocol::Tcp {
             // Nobody but a client can tell whether it serves.
             if node.is_doubted(Aspect::Service) {
                 sleep(DOUBT_TIME).await;
@@ -49,12 +51,18 @@ pub async fn watch(node: Arc<Backend>, backends: Arc<Backends>) {
             continue;
         }
         let (late, allowed) = (due.elapsed(), settings.timeouts.greeting);
-        let visited = timeout(allowed, visit(&node, &service)).await;
-        let visited = visited.unwrap_or(Err(Cause::Silent));
+        let heard = timeout(allowed, call_on(&node, &service)).await;
+        let heard = heard.unwrap_or(Err(Cause::Silent));
+        let visited = heard.as_ref().map_err(|cause| *cause);
+        let visited = visited.and_then(|heard| heard.judged(settings.protocol));
         if visited.is_err() && stood_still(late, due.elapsed(), allowed) {
             say_that_it_stood_still(&node);
         } else {
             tell(&backends, &service, &node, visited);
+        }
+        if let Ok(heard) = heard {
+            // It was answered, and judged: what is said from here on is courtesy.
+            let _ = timeout(GOODBYE_TIMEOUT, take_leave(heard, settings.protocol)).await;
         }
         let clear = node.is_up() && !node.is_doubted(Aspect::Service);
         let interval = settings.health.greeting_interval;
@@ -89,8 +97,38 @@ fn tell(
     }
 }
 
-/// One visit: how long the greeting took.
+/// What a node has said to a visitor, who is still there.
+struct Heard {
+    socket: Socket,
+    said: Vec<u8>,
+    meant: Greeting,
+    took: Duration,
+}
+
+impl Heard {
+    /// How long the greeting took, if it was a good one.
+    fn judged(&self, protocol: Protocol) -> Result<Duration, Cause> {
+        match self.meant {
+            Greeting::Welcome => Ok(self.took),
+            // An alert: it speaks TLS, and does not like this very hello.
+            Greeting::Refused if protocol == Protocol::Tls => Ok(self.took),
+            Greeting::Busy | Greeting::Refused => Err(Cause::Busy),
+            Greeting::Strange | Greeting::Unfinished => Err(Cause::Strange),
+        }
+    }
+}
+
+/// A whole visit, goodbye and all: how long the greeting took.
 pub(crate) async fn visit(node: &Backend, service: &Service) -> Result<Duration, Cause> {
+    let protocol = service.settings.protocol;
+    let heard = call_on(node, service).await?;
+    let judged = heard.judged(protocol);
+    let _ = timeout(GOODBYE_TIMEOUT, take_leave(heard, protocol)).await;
+    judged
+}
+
+/// A visit as far as the node's first words.
+async fn call_on(node: &Backend, service: &Service) -> Result<Heard, Cause> {
     let socket = Socket::connect(node.address).await.map_err(|error| cause_of_dial(&error))?;
     let header = match service.settings.proxy_protocol {
         ProxyProtocol::None => Vec::new(),
@@ -100,9 +138,10 @@ pub(crate) async fn visit(node: &Backend, service: &Service) -> Result<Duration,
         }
         ProxyProtocol::V2 => encode_v2_local(),
     };
-    let began = Instant::now();
-    socket.send(&header).map_err(|error| cause_of_silence(&error))?;
     let protocol = service.settings.protocol;
+    let hello = if protocol == Protocol::Tls { client_hello() } else { Vec::new() };
+    let began = Instant::now();
+    socket.send(&[header, hello].concat()).map_err(|error| cause_of_silence(&error))?;
     let mut said = Vec::new();
     let meant = loop {
         match greeting::read(protocol, &said) {
@@ -110,14 +149,7 @@ pub(crate) async fn visit(node: &Backend, service: &Service) -> Result<Duration,
             meant => break meant,
         }
     };
-    let took = began.elapsed();
-    // It was answered: what is said from here on is courtesy.
-    let _ = timeout(GOODBYE_TIMEOUT, take_leave(&socket, protocol, meant, said)).await;
-    match meant {
-        Greeting::Welcome => Ok(took),
-        Greeting::Busy | Greeting::Refused => Err(Cause::Busy),
-        Greeting::Strange | Greeting::Unfinished => Err(Cause::Strange),
-    }
+    Ok(Heard { took: began.elapsed(), socket, said, meant })
 }
 
 /// Adds what comes next.
@@ -138,14 +170,10 @@ async fn hear(socket: &Socket, said: &mut Vec<u8>) -> Result<(), Cause> {
 }
 
 /// Hears the greeting out, says goodbye, and lets the node be the one who closes.
-async fn take_leave(
-    socket: &Socket,
-    protocol: Protocol,
-    meant: Greeting,
-    mut said: Vec<u8>,
-) -> Result<(), Cause> {
+async fn take_leave(heard: Heard, protocol: Protocol) -> Result<(), Cause> {
+    let Heard { socket, mut said, meant, .. } = heard;
     while !greeting::is_whole(protocol, &said) && said.len() < GREETING_MAX {
-        hear(socket, &mut said).await?;
+        hear(&socket, &mut said).await?;
     }
     if meant == Greeting::Welcome {
         let goodbye: &[u8] = match protocol {
@@ -153,14 +181,15 @@ async fn take_leave(
             Protocol::Smtp | Protocol::Pop3 => b"QUIT\r\n",
             // RFC 9051 §6.1.3.
             Protocol::Imap => b"a LOGOUT\r\n",
-            Protocol::Tls | Protocol::Tcp => b"",
+            Protocol::Tls => CLOSE_NOTIFY,
+            Protocol::Tcp => b"",
         };
         socket.send(goodbye).map_err(|error| cause_of_silence(&error))?;
     }
     // Closing before the node does would reset what it still says, and fill its log.
     said.clear();
     while said.len() < GREETING_MAX {
-        hear(socket, &mut said).await?;
+        hear(&socket, &mut said).await?;
     }
     Ok(())
 }

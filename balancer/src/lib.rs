@@ -11,11 +11,12 @@
 //!
 //! Beside it: `config` reads the file into `settings` · `reload` watches it · `house` puts it in
 //! force · `probe` knocks at nodes and `interview` hears them, through `socket`, when a `bell`
-//! rings; `comeback` leads one back that is up again · `self_check` at our own doors ·
-//! `virtual_ip` holds the address · `verdict` what a failed dial means · `farewell` empties a
-//! node, `mourning` one that is down · `api` what an operator asks and says, through `admin_door`
-//! · `metrics`, `pulse` and `outcome` what is seen · `descriptors` how many fit · `checkup` is all
-//! around the file as it has to be? · `commands` the command line.
+//! rings (`hello` is what it says where clients speak TLS); `comeback` leads one back that is up
+//! again · `self_check` at our own doors · `virtual_ip` holds the address · `verdict` what a failed
+//! dial means · `farewell` empties a node, `mourning` one that is down · `api` what an operator
+//! asks and says, through `admin_door` · `metrics`, `pulse` and `outcome` what is seen ·
+//! `descriptors` how many fit · `checkup` is all around the file as it has to be? · `commands` the
+//! command line.
 
 pub mod account;
 pub mod admin_door;
@@ -36,6 +37,7 @@ mod eventloop;
 pub mod farewell;
 mod flight;
 pub mod greeting;
+mod hello;
 pub mod house;
 pub mod interview;
 pub mod metrics;

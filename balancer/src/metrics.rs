@@ -145,10 +145,11 @@ impl NodeMetrics {
         self.failures[cause as usize].add(1);
     }
 
-    /// How often it could not be used.
+    /// How often it could not be used, but for our own trouble.
     #[must_use]
     pub fn failures(&self) -> u64 {
-        self.failures.iter().map(Tally::count).sum()
+        let its_own = Cause::ALL.iter().filter(|cause| **cause != Cause::Local);
+        its_own.map(|cause| self.failures[*cause as usize].count()).sum()
     }
 
     /// One look of the probe.

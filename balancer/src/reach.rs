@@ -32,6 +32,8 @@ pub(crate) enum Miss {
     Node,
     /// The client is gone: nobody needs a node any more.
     ClientLeft,
+    /// The client has said nothing for as long as it may be silent.
+    ClientSilent,
 }
 
 /// The search for one client's node.
@@ -77,6 +79,7 @@ pub(crate) async fn reach_a_node<'c>(
         match search.attempt(&now, lease).await {
             Ok(found) => return Ok(found),
             Err(Miss::ClientLeft) => return Err(End::ClientLeft),
+            Err(Miss::ClientSilent) => return Err(End::Idle),
             Err(Miss::Node) => {}
         }
     }
@@ -137,12 +140,7 @@ impl<'c> Search<'c, '_> {
         lease: &Lease,
         relay: &mut Relay<'c>,
     ) -> Result<(), Miss> {
-        let timeouts = &now.settings.timeouts;
-        let is_last = self.is_last(now);
-        let usual = now.greeting_patience(lease.backend());
-        let patience = if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { usual };
-        // Whatever the last one says is what the client is told.
-        let judged = (!is_last).then_some(now.settings.protocol);
+        let Allowance { usual, patience, judged } = self.allowance(now, lease);
         let began = Instant::now();
         let heard = self.wait(patience, || relay.first_word(judged)).await?;
         self.note(lease, began, usual, heard)
@@ -155,26 +153,21 @@ impl<'c> Search<'c, '_> {
         lease: &Lease,
         relay: &mut Relay<'c>,
     ) -> Result<(), Miss> {
-        let timeouts = &now.settings.timeouts;
-        let idle = timeouts.idle;
-        let usual = now.greeting_patience(lease.backend());
-        let is_last = self.is_last(now);
-        let patience = if is_last { timeouts.last_greeting.max(timeouts.greeting) } else { usual };
-        let judged = (!is_last).then_some(now.settings.protocol);
+        let Allowance { usual, patience, judged } = self.allowance(now, lease);
         let mut flight = std::mem::take(&mut self.flight);
         flight.begin_anew();
         let look = |flight: &mut Flight, relay: &mut Relay<'c>| {
             relay.first_word(judged).or_else(|| relay.hand_on(flight).err().map(Err))
         };
         // A node owes no answer to half a hello.
-        let whole = self.wait(idle, || {
+        let whole = self.wait(now.settings.timeouts.idle, || {
             let heard = look(&mut flight, relay);
             (heard.is_some() || flight.is_due()).then_some(heard)
         });
         let heard = whole.await?;
         let began = Instant::now();
         let heard = match heard {
-            None => return Err(Miss::ClientLeft),
+            None => return Err(Miss::ClientSilent),
             Some(None) if flight.is_too_large() => {
                 relay.adopt(flight);
                 return Ok(());
@@ -223,6 +216,17 @@ impl<'c> Search<'c, '_> {
     }
 
     /// Whether nobody else can be tried.
+    /// What this node is allowed before its first word.
+    fn allowance(&self, now: &Service, lease: &Lease) -> Allowance {
+        let timeouts = &now.settings.timeouts;
+        let usual = now.greeting_patience(lease.backend());
+        if self.is_last(now) {
+            let patience = timeouts.last_greeting.max(timeouts.greeting);
+            return Allowance { usual, patience, judged: None };
+        }
+        Allowance { usual, patience: usual, judged: Some(now.settings.protocol) }
+    }
+
     fn is_last(&self, now: &Service) -> bool {
         now.untried(&self.tried) <= 1
     }
@@ -271,6 +275,16 @@ impl<'c> Search<'c, '_> {
         });
         found.await.transpose()
     }
+}
+
+/// What a node is allowed before its first word.
+struct Allowance {
+    /// As long as is usual with it.
+    usual: Duration,
+    /// So long it is waited for.
+    patience: Duration,
+    /// As what its word is judged; whatever the last one says is what the client is told.
+    judged: Option<Protocol>,
 }
 
 /// A node that is being dialed.

@@ -176,6 +176,8 @@ impl Meter {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::process::CommandExt;
+
     use super::*;
 
     #[test]
@@ -187,7 +189,11 @@ mod tests {
 
     #[test]
     fn our_own_work_is_counted_and_is_not_foreign() {
-        let group = rustix::process::getpgrp();
+        // A group of its own: that of this process may be led by one outside its namespace.
+        let mut busy = std::process::Command::new("sh");
+        let busy = busy.args(["-c", "while :; do :; done"]).process_group(0).spawn();
+        let mut busy = busy.expect("a shell");
+        let group = Pid::from_child(&busy);
         let meter = Meter::start(&[group], &[]);
         let until = Instant::now() + Duration::from_millis(120);
         let mut turns = 0_u64;
@@ -195,8 +201,11 @@ mod tests {
             turns += 1;
         }
         let usage = meter.stop();
+        let bytes = anonymous_bytes(group);
+        busy.kill().expect("it is a child of ours");
+        busy.wait().expect("it ends");
         assert!(turns > 0);
         assert!(usage.cpu > Duration::from_millis(20), "counted only {:?}", usage.cpu);
-        assert!(anonymous_bytes(group) > 0);
+        assert!(bytes > 0);
     }
 }

@@ -27,6 +27,10 @@ pub(crate) enum Command {
     Proxy(Measure),
     /// System calls of our balancer and of HAProxy, by connection and by round trip (20 seconds)
     Syscalls(Measure),
+    /// 9,000 idle connections held at once, and what that costs (about 40 seconds)
+    Idle(Measure),
+    /// A GiB each way at once before a slow reader: memory, and every octet (about 1 minute)
+    Slow(Measure),
     /// Our balancer beside HAProxy while a node goes wrong (about 3 minutes)
     Failover(Measure),
     /// One fault, short: shows that `failover` runs, measures nothing

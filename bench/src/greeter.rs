@@ -5,7 +5,8 @@
 //! process of its own; the tests use it in their own process.
 //!
 //! After `220` a line decides: `QUIT` is answered 221 and the end comes from here; `ECHO` sends
-//! everything back; `SINK COUNT` takes that many bytes, answers with the count and ends. The
+//! everything back; `SINK COUNT` takes that many bytes, answers with the count and ends; `BOTH
+//! COUNT` says as many at the same time, and ends with the checksums of what it heard and said. The
 //! commands of SMTP get their replies and the mail is thrown away (recipients that begin with
 //! `refuse` meet 451), so that the generator can be tried without a mail server.
 
@@ -13,6 +14,8 @@ use std::io;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+
+use crate::load::both;
 
 /// Length of the fixed part of a PROXY header, version 2; its last two bytes count the rest.
 const PROXY_BYTES: usize = 16;
@@ -52,6 +55,7 @@ async fn guest(mut stream: TcpStream, proxied: bool) -> io::Result<()> {
             b"QUIT" => return stream.write_all(b"221 bye\r\n").await,
             b"ECHO" => return echo(stream).await,
             b"SINK" => return sink(stream, unread.len(), &line).await,
+            b"BOTH" => return both_ways(stream, &unread, &line).await,
             b"RCPT" if line.windows(8).any(|part| part == b":<REFUSE") => b"451 later\r\n",
             b"DATA" => {
                 stream.write_all(b"354 go on\r\n").await?;
@@ -98,6 +102,18 @@ async fn echo(mut stream: TcpStream) -> io::Result<()> {
         }
         stream.write_all(&buffer[..count]).await?;
     }
+}
+
+async fn both_ways(mut stream: TcpStream, already: &[u8], line: &[u8]) -> io::Result<()> {
+    let wanted = line.get(5..).and_then(|digits| std::str::from_utf8(digits).ok()?.parse().ok());
+    let Some(wanted) = wanted else { return stream.write_all(b"501 how many?\r\n").await };
+    let (from, mut into) = stream.split();
+    let mut from = already.chain(from);
+    let (said, heard) = tokio::try_join!(
+        both::say(&mut into, both::DOWN, wanted),
+        both::hear(&mut from, wanted, None)
+    )?;
+    into.write_all(format!("{heard} {said}\r\n").as_bytes()).await
 }
 
 async fn sink(mut stream: TcpStream, already: usize, line: &[u8]) -> io::Result<()> {
@@ -171,6 +187,12 @@ mod tests {
     async fn bulk_is_counted_at_the_far_end() {
         let outcome = bulk::run(node().await, 2, 3_000_001).await;
         assert_eq!((outcome.done, outcome.bytes, outcome.troubles()), (2, 6_000_002, 0));
+    }
+
+    #[tokio::test(flavor = "current_thread")]
+    async fn both_ways_every_octet_is_compared() {
+        let took = both::run(node().await, 8 * both::CHUNK, 1 << 30).await;
+        took.expect("all of them came through");
     }
 
     #[tokio::test(flavor = "current_thread")]

@@ -79,6 +79,18 @@ async fn work(command: Command) -> Step<()> {
             let run = scenario::system_calls::run(&options);
             show("syscalls", &measure, bounded(120, &options, 3.0, run).await?)
         }
+        Command::Idle(measure) => {
+            recordable(&measure, cfg!(debug_assertions))?;
+            let options = options(&measure, 3, 3.0, 6);
+            let finished = bounded(240, &options, 9.0, scenario::held::run(&options)).await?;
+            show("idle", &measure, finished)
+        }
+        Command::Slow(measure) => {
+            recordable(&measure, cfg!(debug_assertions))?;
+            let options = options(&measure, 2, 1.0, 2);
+            let finished = bounded(300, &options, 2.0, scenario::slow::run(&options)).await?;
+            show("slow", &measure, finished)
+        }
         Command::Failover(measure) => failover(&measure, false).await,
         Command::FailoverSmoke(measure) => failover(&measure, true).await,
         Command::FaultNode { fault, ports } => faults::node::run(&ports, fault).await,
@@ -93,6 +105,10 @@ async fn work(command: Command) -> Step<()> {
             let tiny = Options { tiny: true, ..options(&measure, 1, 0.2, 0) };
             let proxy = bounded(60, &tiny, 1.0, scenario::proxy::run(&tiny)).await?;
             show("proxy", &measure, proxy)?;
+            let idle = bounded(60, &tiny, 1.0, scenario::held::run(&tiny)).await?;
+            show("idle", &measure, idle)?;
+            let slow = bounded(60, &tiny, 1.0, scenario::slow::run(&tiny)).await?;
+            show("slow", &measure, slow)?;
             let delivery = bounded(60, &tiny, 1.0, scenario::delivery::run(&tiny)).await?;
             show("delivery", &measure, delivery)
         }

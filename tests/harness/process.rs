@@ -43,6 +43,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Processor time it has used so far, in steps of 10 ms (proc(5), `stat`).
+    ///
+    /// # Panics
+    /// When it has ended.
+    pub fn cpu(&self) -> Duration {
+        let path = format!("/proc/{}/stat", self.pid());
+        let text = std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{path}: {e}"));
+        let fields: Vec<_> = text.rsplit(") ").next().unwrap_or_default().split(' ').collect();
+        let ticks = fields[11..13].iter().filter_map(|field| field.parse::<u32>().ok());
+        Duration::from_millis(10) * ticks.sum::<u32>()
+    }
+
     /// Sends a signal, e.g. HUP.
     ///
     /// # Panics

@@ -5,7 +5,7 @@ use std::io::{self, ErrorKind};
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 
 use shared::checkup::Checkup;
-use shared::listener::listening_socket;
+use shared::listener::{Wishes, listening_socket};
 
 use super::key;
 use crate::config::Config;
@@ -36,7 +36,7 @@ fn door(
     runs: bool,
 ) {
     let comes = virtual_ip == Some(address.ip());
-    match listening_socket(address, comes) {
+    match listening_socket(address, Wishes { may_be_away: comes, ..Wishes::default() }) {
         Ok(_) => checkup.good(key, format!("{address} can be opened")),
         Err(error) if runs && error.kind() == ErrorKind::AddrInUse => {
             checkup.good(key, format!("{address} is open, by the balancer that runs"));

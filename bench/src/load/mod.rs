@@ -3,6 +3,7 @@
 //! It does not know what it talks to, and starts nothing. Called by `main` (`bench load`) and by
 //! the scenarios. One file per kind of load.
 
+pub(crate) mod both;
 pub(crate) mod bulk;
 pub(crate) mod churn;
 pub(crate) mod conversation;

@@ -8,7 +8,9 @@
 
 pub(crate) mod delivery;
 pub(crate) mod failover;
+pub(crate) mod held;
 pub(crate) mod proxy;
+pub(crate) mod slow;
 pub(crate) mod system_calls;
 
 use std::path::PathBuf;
