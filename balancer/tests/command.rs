@@ -26,7 +26,7 @@ fn exit_codes_and_words_are_as_promised() {
         (&[], 2, "Usage: balancer"),
         (&["fly"], 2, "unrecognized subcommand"),
         (&["check"], 2, "--config"),
-        (&["check", "--config", &good], 0, "good.yaml: ok, 1 services, 1 nodes"),
+        (&["check", "--file-only", "--config", &good], 0, "good.yaml: ok, 1 services, 1 nodes"),
         (&["check", "--config", &bad], 64, "bad.yaml:2:1: foo: unknown key; allowed: admin"),
         (&["run", "--config", &bad], 64, "bad.yaml:1:8: admin: `x` is not allowed"),
         (&["run", "--config", &missing], 64, "cannot be opened: No such file"),
