@@ -25,7 +25,7 @@ pub const VANISHED: Duration = Duration::from_secs(120);
 const QUESTIONS: u32 = 4;
 /// Octets the kernel takes for a peer beyond those that are under way. Without it a peer that
 /// reads slowly makes it hold 4 MiB (`tcp_wmem`). It is what a pipe of the balancer's holds, so
-/// that a stream is not cut into more, smaller writes: a GiB costs the same with and without.
+/// that a stream is not cut into more, smaller writes.
 const UNSENT_MAX: u32 = 1 << 20;
 
 /// A socket that listens.
