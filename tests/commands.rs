@@ -5,6 +5,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use harness::cluster::administer;
+use harness::database::{Database, Kind};
 use harness::node::PORT_NAMES;
 use harness::program::our_command;
 use harness::yaml::{self, DOMAIN};
@@ -16,7 +17,9 @@ fn place() -> (TempDir, PathBuf) {
     let directory = tempfile::tempdir().expect("a directory");
     fs::create_dir(directory.path().join("temp")).expect("a directory in it");
     let config = directory.path().join("mailnode.yaml");
-    fs::write(&config, yaml::mailnode(directory.path(), "")).expect("a file in it");
+    let database = Database::make(Kind::chosen(), directory.path());
+    let text = yaml::mailnode(directory.path(), &[database.url()], "");
+    fs::write(&config, text).expect("a file in it");
     yaml::make_certificate(&config);
     (directory, config)
 }

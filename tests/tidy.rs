@@ -98,8 +98,10 @@ fn long_functions(sources: &[Source]) -> Vec<String> {
 
 #[test]
 fn sql_is_spoken_in_the_store_only() {
-    let sources: Vec<_> =
-        rust().into_iter().filter(|s| !is_below(s, &["tests/", "mailnode/src/store/"])).collect();
+    let sources: Vec<_> = rust()
+        .into_iter()
+        .filter(|s| !is_below(s, &["tests/", "mailnode/tests/", "mailnode/src/store/"]))
+        .collect();
     let statements = ["SELECT ", "INSERT INTO ", "DELETE FROM ", "UPDATE ", "BEGIN IMMEDIATE"];
     let places = lines_that(&sources, |_, line| {
         let line = code(line);

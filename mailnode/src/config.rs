@@ -15,14 +15,14 @@ use shared::logging::LogConfig;
 pub use self::limits::Limits;
 use self::limits::read_limits;
 use crate::mail::address::is_domain;
-use crate::store::DatabaseUrl;
+use crate::store::{DatabaseUrl, DatabaseUrls};
 use crate::tls::TlsFiles;
 
 /// What every command needs: where things are kept.
 #[derive(Debug, Clone)]
 pub struct StoreConfig {
-    /// The database.
-    pub database: DatabaseUrl,
+    /// The database: of several servers the one that may be written to is used.
+    pub database: DatabaseUrls,
     /// Root of the messages' files.
     pub mail: PathBuf,
     /// Root of the nodes' log directories.
@@ -100,7 +100,7 @@ impl Value for Hostname {
 }
 
 impl Value for DatabaseUrl {
-    const ALLOWED: &'static str = "sqlite:///ABSOLUTE/PATH (this version has SQLite only)";
+    const ALLOWED: &'static str = Self::FORMS;
 
     fn parse(text: &str) -> Option<Self> {
         Self::parse(text)
@@ -166,12 +166,20 @@ impl NodeConfig {
 }
 
 fn read_store(root: &mut Map<'_>, directories: Option<Map<'_>>) -> Option<StoreConfig> {
-    let mut databases = root.list::<DatabaseUrl>("database");
-    if databases.len() > 1 {
-        root.fault("database", "one address only: SQLite is one file on one machine");
-    } else if databases.is_empty() && !root.has("database") {
-        root.fault("database", format!("is missing or bad; allowed: {}", DatabaseUrl::ALLOWED));
-    }
+    let databases = root.list::<DatabaseUrl>("database");
+    let given = databases.len();
+    let databases = match DatabaseUrls::new(databases) {
+        Ok(databases) => Some(databases),
+        Err(why) => {
+            if given > 0 {
+                root.fault("database", why);
+            } else if !root.has("database") {
+                let allowed = DatabaseUrl::ALLOWED;
+                root.fault("database", format!("is missing or bad; allowed: {allowed}"));
+            }
+            None
+        }
+    };
     let mut paths = (None, None);
     match directories {
         None => root.fault("directories", "is missing; it has the keys temp, mail and logs"),
@@ -187,7 +195,7 @@ fn read_store(root: &mut Map<'_>, directories: Option<Map<'_>>) -> Option<StoreC
             given.within("orphan_age", sweep.orphan_age, seconds(5)..=hours(24 * 90));
     }
     let log = LogConfig::read(root);
-    let database = databases.pop()?;
+    let database = databases?;
     Some(StoreConfig { database, mail: paths.0?.0, logs: paths.1?.0, sweep, log })
 }
 
@@ -305,7 +313,7 @@ node: Node_1
 hostname: a b
 admin: 127.0.0.1
 listen: {smtp: [nowhere], imap: ['127.0.0.1:143']}
-database: ['mysql://db/mail']
+database: ['oracle://db/mail']
 directories: {temp: temp, mail: /srv/mail/mail}
 limits: {recipients_max: 5}
 plain_text_logins: true

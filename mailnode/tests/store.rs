@@ -7,11 +7,13 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use harness::database::{Database, Kind};
 use mailnode::mail::{DeliveryId, EmailAddress, Guid, MailboxId, Uid};
 use mailnode::process::ProcessIdentity;
 use mailnode::spool::Temp;
 use mailnode::store::{
-    DatabaseUrl, Delivery, Draft, Found, MARKER, NewMessage, Store, StoreError, set_up,
+    DatabaseUrl, DatabaseUrls, Delivery, Draft, Found, MARKER, NewMessage, Store, StoreError,
+    set_up,
 };
 use tempfile::TempDir;
 
@@ -20,18 +22,20 @@ const ORPHAN_AGE: Duration = Duration::from_secs(24 * 3600);
 /// A cluster's database and directories.
 struct Place {
     directory: TempDir,
+    database: Database,
 }
 
 impl Place {
     async fn new() -> Self {
-        let place = Self { directory: tempfile::tempdir().unwrap() };
+        let directory = tempfile::tempdir().unwrap();
+        let database = Database::make(Kind::chosen(), directory.path());
+        let place = Self { directory, database };
         set_up(&place.url(), &[&place.mail(), &place.logs()], false).await.unwrap();
         place
     }
 
-    fn url(&self) -> DatabaseUrl {
-        let text = format!("sqlite://{}/mail.db", self.directory.path().display());
-        DatabaseUrl::parse(&text).unwrap()
+    fn url(&self) -> DatabaseUrls {
+        DatabaseUrl::parse(self.database.url()).unwrap().into()
     }
 
     fn mail(&self) -> PathBuf {
@@ -307,10 +311,10 @@ async fn setup_touches_nothing_that_is_another_clusters() {
 }
 
 #[tokio::test]
-async fn a_database_that_is_not_ours_is_named_with_its_remedy() {
+async fn a_sqlite_file_that_is_not_ours_is_named_with_its_remedy() {
     let place = Place::new().await;
     let open = async |url: &Path| {
-        let url = DatabaseUrl::parse(&format!("sqlite://{}", url.display())).unwrap();
+        let url = DatabaseUrl::parse(&format!("sqlite://{}", url.display())).unwrap().into();
         Store::open(&url, &place.mail(), ORPHAN_AGE).await.unwrap_err().to_string()
     };
     let missing = open(&place.directory.path().join("missing.db")).await;
@@ -321,4 +325,32 @@ async fn a_database_that_is_not_ours_is_named_with_its_remedy() {
         .unwrap();
     let told = open(&text).await;
     assert!(told.contains("not a database"), "{told}");
+}
+
+#[tokio::test]
+async fn a_schema_one_step_ahead_is_worked_with_and_two_are_not() {
+    let (place, store) = Place::with_users(&["u@d.test"]).await;
+    let step = |version: i64| {
+        place.database.sql(&format!(
+            "insert into _sqlx_migrations (version, description, success, checksum, \
+             execution_time) select {version}, 'later', success, checksum, 0 \
+             from _sqlx_migrations where version = 1"
+        ));
+    };
+    let open = async || Store::open(&place.url(), &place.mail(), ORPHAN_AGE).await;
+    step(2);
+    let beside = open().await.unwrap();
+    let inbox = mailbox(&beside, "u@d.test").await;
+    for (store, id) in [(&store, "old"), (&beside, "new")] {
+        store.deliver(delivery(id, &[inbox])).await.unwrap();
+    }
+    // The earlier program's setup undoes nothing.
+    set_up(&place.url(), &[&place.mail(), &place.logs()], false).await.unwrap();
+    step(3);
+    let told = open().await.unwrap_err().to_string();
+    assert!(told.contains("version 3, this program works with 1 and 2"), "{told}");
+    assert!(told.contains("use a newer program"), "{told}");
+    place.database.sql("delete from _sqlx_migrations");
+    let told = open().await.unwrap_err().to_string();
+    assert!(told.contains("version 0") && told.contains("run `mailnode setup`"), "{told}");
 }

@@ -3,32 +3,19 @@
 //! It does not know what is tested; every file of `tests/` that needs a cluster starts it here.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 use tempfile::TempDir;
 
+use crate::database::{Database, Kind};
 use crate::metrics::Metrics;
 use crate::node::{Node, services};
 use crate::ports::Port;
 use crate::process::Process;
 use crate::program::{Finished, our_command, run};
+use crate::user::{ALICE, BOB, User};
 use crate::wait::{MOMENT, wait_until};
 use crate::yaml::{self, DOMAIN};
 use crate::{http, pop3_client};
-
-/// Somebody with a mailbox.
-#[derive(Debug, Clone, Copy)]
-pub struct User {
-    /// The whole address, which is also the login.
-    pub address: &'static str,
-    /// In the clear.
-    pub password: &'static str,
-}
-
-/// The first user of every cluster.
-pub const ALICE: User = User { address: "alice@example.test", password: "alice-example" };
-/// The second one.
-pub const BOB: User = User { address: "bob@example.test", password: "bob-example" };
 
 /// What a test wants of its cluster beyond the usual.
 #[derive(Debug, Clone)]
@@ -39,11 +26,13 @@ pub struct Plan {
     pub mode: &'static str,
     /// More lines for the nodes' YAML.
     pub node_yaml: &'static str,
+    /// The database; what is about SQLite's files alone says so.
+    pub database: Kind,
 }
 
 impl Default for Plan {
     fn default() -> Self {
-        Self { nodes: 3, mode: "round-robin", node_yaml: "" }
+        Self { nodes: 3, mode: "round-robin", node_yaml: "", database: Kind::chosen() }
     }
 }
 
@@ -57,6 +46,7 @@ pub struct Cluster {
     pop3: Port,
     pop3s: Port,
     admin: Port,
+    database: Database,
     directory: TempDir,
 }
 
@@ -74,11 +64,24 @@ impl Cluster {
     /// # Panics
     /// When anything of it does not start.
     pub fn planned(plan: &Plan) -> Self {
-        let directory = tempfile::Builder::new().prefix("mail-cluster-").tempdir();
-        let directory = directory.expect("a directory for temporary files");
+        let directory = place();
+        let database = Database::make(plan.database, directory.path());
+        Self::built(plan, database, directory)
+    }
+
+    /// A cluster after a plan on a database that the test has made, ready.
+    ///
+    /// # Panics
+    /// When anything of it does not start.
+    pub fn on(database: Database, plan: &Plan) -> Self {
+        Self::built(plan, database, place())
+    }
+
+    fn built(plan: &Plan, database: Database, directory: TempDir) -> Self {
         std::fs::create_dir(directory.path().join("temp")).expect("a directory in it");
         let config = directory.path().join("mailnode.yaml");
-        std::fs::write(&config, yaml::mailnode(directory.path(), plan.node_yaml)).expect("a file");
+        let text = yaml::mailnode(directory.path(), &database.urls(), plan.node_yaml);
+        std::fs::write(&config, text).expect("a file");
         yaml::make_certificate(&config);
         administer(&config, &["setup"], "").exits(0);
         administer(&config, &["domain", "add", DOMAIN], "").exits(0);
@@ -98,7 +101,7 @@ impl Cluster {
         command.args(["run", "--config"]).arg(&config);
         let log = directory.path().join("balancer.log");
         let balancer = Process::start("balancer", &mut command, &log);
-        let mut cluster = Self { balancer, nodes, smtp, pop3, pop3s, admin, directory };
+        let mut cluster = Self { balancer, nodes, smtp, pop3, pop3s, admin, database, directory };
         cluster.wait_balancer_ready();
         cluster
     }
@@ -237,16 +240,13 @@ impl Cluster {
         administer(&self.mailnode_yaml(), verbs, stdin)
     }
 
-    /// Asks the database, by Debian's `sqlite3` in read-only mode: one line for each row.
+    /// Asks the database: one line for each row, columns parted by `|`.
     ///
     /// # Panics
     /// When the statement fails.
     #[track_caller]
     pub fn sql(&self, statement: &str) -> Vec<String> {
-        let mut command = Command::new("sqlite3");
-        command.args(["-readonly", "-cmd", ".timeout 10000"]);
-        command.arg(self.directory().join("mail.db")).arg(statement);
-        run(&mut command, b"").exits(0).text().lines().map(str::to_owned).collect()
+        self.database.sql(statement)
     }
 
     /// All messages of a user, read through the balancer.
@@ -288,6 +288,11 @@ impl Cluster {
         let found = self.nodes.iter_mut().find(|node| node.name == name);
         found.unwrap_or_else(|| panic!("there is no node {name:?}"))
     }
+}
+
+fn place() -> TempDir {
+    let directory = tempfile::Builder::new().prefix("mail-cluster-").tempdir();
+    directory.expect("a directory for temporary files")
 }
 
 /// Whether an admin port answers `/ready` with 200.

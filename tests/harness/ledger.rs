@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use crate::cluster::User;
 use crate::message::{message, subject};
 use crate::smtp_client::SmtpClient;
+use crate::user::User;
 use crate::wait::{MOMENT, wait_until};
 
 /// What a sender saw of one message.

@@ -3,6 +3,7 @@
 //!
 //! - [`Cluster`] starts N nodes and a balancer in a directory of their own, gone on drop.
 //! - [`Balancer`] starts a balancer alone, before a [`FakeNode`] or three.
+//! - [`Database`] is the database under a test, of the chosen kind.
 //! - [`Callers`] connect again and again meanwhile and say who was not served.
 //! - [`Loopback::enter`] gives a test a loopback of its own, in which packets can be lost.
 //! - [`SmtpClient`] and [`Pop3Client`] speak as a client does and say what they saw.
@@ -14,6 +15,7 @@
 pub mod balancer;
 pub mod callers;
 pub mod cluster;
+pub mod database;
 pub mod fake_node;
 pub mod http;
 pub mod ledger;
@@ -33,12 +35,14 @@ pub mod script;
 pub mod smtp_client;
 pub mod source;
 pub mod tls;
+pub mod user;
 pub mod wait;
 pub mod yaml;
 
 pub use balancer::Balancer;
 pub use callers::Callers;
-pub use cluster::{ALICE, BOB, Cluster, Plan, User};
+pub use cluster::{Cluster, Plan};
+pub use database::Database;
 pub use fake_node::FakeNode;
 pub use loopback::Loopback;
 pub use message::{message, of_size, stored_as};
@@ -47,4 +51,5 @@ pub use pop3_client::Pop3Client;
 pub use program::{Finished, run};
 pub use read_some::ReadSome;
 pub use smtp_client::{Reply, SmtpClient};
+pub use user::{ALICE, BOB, User};
 pub use wait::{MOMENT, hold_for, wait_until};

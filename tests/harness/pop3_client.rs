@@ -4,8 +4,8 @@
 use std::io;
 use std::path::Path;
 
-use crate::cluster::User;
 use crate::line::LineStream;
+use crate::user::User;
 
 /// A connection that has been greeted.
 #[derive(Debug)]

@@ -57,8 +57,9 @@ pub fn make_certificate(config: &Path) {
 
 /// The nodes' one file: what differs by node comes from the environment, as in
 /// `configs/mailnode.yaml`. A node's host name is `NODE.example.test`, so that a client sees in
-/// the greeting whom it has reached.
-pub fn mailnode(directory: &Path, more: &str) -> String {
+/// the greeting whom it has reached. `databases`: the addresses.
+pub fn mailnode(directory: &Path, databases: &[&str], more: &str) -> String {
+    let databases = databases.join("\", \"");
     let directory = directory.display();
     format!(
         "node: ${{NODE}}\n\
@@ -69,7 +70,7 @@ pub fn mailnode(directory: &Path, more: &str) -> String {
          tls: {{certificate: {directory}/certificate.pem, key: {directory}/key.pem}}\n\
          proxy_protocol_from: [127.0.0.1/32]\n\
          plain_text_login: true\n\
-         database: [\"sqlite://{directory}/mail.db\"]\n\
+         database: [\"{databases}\"]\n\
          directories:\n  temp: {directory}/temp/${{NODE}}\n  \
          mail: {directory}/store/mail\n  logs: {directory}/store/logs\n\
          log: {{format: json, level: info}}\n\

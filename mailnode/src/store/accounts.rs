@@ -3,13 +3,10 @@
 
 use std::collections::HashSet;
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow};
-
 use super::Store;
-use super::database::NOW_US;
 use super::domains::{domain_id, unless_there};
 use super::error::StoreError;
+use super::sql::{Connection, Statement};
 use crate::mail::{Destination, EmailAddress, INBOX, MailboxId};
 
 /// How many aliases may lead to one another before it is a loop to us.
@@ -31,7 +28,7 @@ pub enum Found {
 }
 
 /// What a login is checked against.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct Login {
     /// The hash, as a PHC string.
     pub password_hash: String,
@@ -39,10 +36,29 @@ pub struct Login {
     pub state: String,
     /// Its first mailbox.
     pub mailbox_id: i64,
+    /// The account.
+    pub account_id: i64,
+    /// The account's own address, whichever of its addresses was given.
+    pub address: String,
+    /// SCRAM-SHA-256 verifier; empty: there is none yet.
+    pub scram: String,
+    /// What it may be used for.
+    pub permits: Permits,
+}
+
+/// What an account may be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Permits {
+    /// Sending mail.
+    pub sending: bool,
+    /// Fetching from its first mailbox.
+    pub fetching: bool,
+    /// All its mailboxes, from anywhere.
+    pub reading: bool,
 }
 
 /// A user as a listing shows it.
-#[derive(Debug, Clone, FromRow, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct User {
     /// The address.
     pub address: String,
@@ -54,7 +70,6 @@ pub struct User {
     pub octets: i64,
 }
 
-#[derive(FromRow)]
 struct AccountRow {
     state: String,
     directory: String,
@@ -98,32 +113,29 @@ impl Store {
         if any && disabled {
             return Ok(Found::Disabled);
         }
-        let served: Option<i64> = sqlx::query_scalar("SELECT id FROM domains WHERE name = $1")
-            .bind(address.domain())
-            .fetch_optional(self.database.readers())
-            .await?;
+        let domain = Statement::new("SELECT id FROM domains WHERE name = $1");
+        let served = self.database.readers().row(&domain.bind(address.domain())).await?;
         Ok(if served.is_some() { Found::Nobody } else { Found::ForeignDomain })
     }
 
     async fn account(&self, address: &str) -> Result<Option<AccountRow>, StoreError> {
-        let row = sqlx::query_as(
-            "SELECT accounts.state, accounts.directory, mailboxes.id AS mailbox_id FROM accounts \
+        let find = Statement::new(
+            "SELECT accounts.state, accounts.directory, mailboxes.id FROM accounts \
              JOIN mailboxes ON mailboxes.account_id = accounts.id AND mailboxes.name = $1 \
              WHERE accounts.address = $2",
-        )
-        .bind(INBOX)
-        .bind(address)
-        .fetch_optional(self.database.readers())
-        .await?;
-        Ok(row)
+        );
+        let row = self.database.readers().row(&find.bind(INBOX).bind(address)).await?;
+        let read = row.map(|row| {
+            let (state, directory) = (row.text(0)?, row.text(1)?);
+            Ok(AccountRow { state, directory, mailbox_id: row.int(2)? })
+        });
+        read.transpose()
     }
 
     async fn targets(&self, address: &str) -> Result<Vec<String>, StoreError> {
-        let rows = sqlx::query_scalar("SELECT target FROM aliases WHERE address = $1")
-            .bind(address)
-            .fetch_all(self.database.readers())
-            .await?;
-        Ok(rows)
+        let find = Statement::new("SELECT target FROM aliases WHERE address = $1").bind(address);
+        let rows = self.database.readers().rows(&find).await?;
+        rows.iter().map(|row| row.text(0)).collect()
     }
 
     /// What a login with this address is checked against; `None`: there is none.
@@ -131,16 +143,29 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn login(&self, address: &EmailAddress) -> Result<Option<Login>, StoreError> {
-        let row = sqlx::query_as(
-            "SELECT password_hash, state, mailboxes.id AS mailbox_id FROM accounts \
+        let find = Statement::new(
+            "SELECT password_hash, state, mailboxes.id, accounts.id, address, scram, \
+             may_smtp, may_pop3, may_imap FROM accounts \
              JOIN mailboxes ON mailboxes.account_id = accounts.id AND mailboxes.name = $1 \
              WHERE accounts.address = $2",
-        )
-        .bind(INBOX)
-        .bind(address.to_string())
-        .fetch_optional(self.database.readers())
-        .await?;
-        Ok(row)
+        );
+        let find = find.bind(INBOX).bind(address.to_string());
+        let read = self.database.readers().row(&find).await?.map(|row| {
+            Ok(Login {
+                password_hash: row.text(0)?,
+                state: row.text(1)?,
+                mailbox_id: row.int(2)?,
+                account_id: row.int(3)?,
+                address: row.text(4)?,
+                scram: row.text(5)?,
+                permits: Permits {
+                    sending: row.int(6)? != 0,
+                    fetching: row.int(7)? != 0,
+                    reading: row.int(8)? != 0,
+                },
+            })
+        });
+        read.transpose()
     }
 
     /// Adds a user and the first mailbox.
@@ -156,15 +181,22 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
-        let rows = sqlx::query_as(
-            "SELECT address, state, CAST(sum(messages) AS BIGINT) AS messages, \
-             CAST(sum(octets) AS BIGINT) AS octets FROM accounts \
+        let list = Statement::new(
+            "SELECT address, state, CAST(sum(messages) AS {bigint}), \
+             CAST(sum(octets) AS {bigint}) FROM accounts \
              JOIN mailboxes ON mailboxes.account_id = accounts.id \
              GROUP BY accounts.id, address, state ORDER BY address",
-        )
-        .fetch_all(self.database.readers())
-        .await?;
-        Ok(rows)
+        );
+        let rows = self.database.readers().rows(&list).await?;
+        let users = rows.into_iter().map(|row| {
+            Ok(User {
+                address: row.text(0)?,
+                state: row.text(1)?,
+                messages: row.int(2)?,
+                octets: row.int(3)?,
+            })
+        });
+        users.collect()
     }
 
     /// Gives a user another password.
@@ -178,13 +210,13 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
             Box::pin(async move {
-                let outcome =
-                    sqlx::query("UPDATE accounts SET password_hash = $1 WHERE address = $2")
-                        .bind(&hash)
-                        .bind(address.to_string())
-                        .execute(connection)
-                        .await?;
-                if outcome.rows_affected() == 0 {
+                // What was made of the old password goes with it.
+                let update = Statement::new(
+                    "UPDATE accounts SET password_hash = $1, scram = '', changed_us = {now} \
+                     WHERE address = $2",
+                );
+                let update = update.bind(&hash).bind(address.to_string());
+                if connection.execute(&update).await? == 0 {
                     return Err(no_user(&address));
                 }
                 Ok(())
@@ -203,72 +235,74 @@ impl Store {
 }
 
 async fn add_user(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     address: EmailAddress,
     hash: String,
 ) -> Result<(), StoreError> {
     let domain = domain_id(connection, address.domain()).await?;
-    let aliases: i64 = sqlx::query_scalar("SELECT count(*) FROM aliases WHERE address = $1")
-        .bind(address.to_string())
-        .fetch_one(&mut *connection)
-        .await?;
+    let find = "SELECT count(*) FROM aliases WHERE address = $1";
+    let aliases = connection.number(&Statement::new(find).bind(address.to_string())).await?;
     if aliases > 0 {
         return Err(StoreError::Conflict(format!("{address} is an alias: remove it first")));
     }
-    let insert = format!(
-        "INSERT INTO accounts (domain_id, address, directory, password_hash, created_us) \
-         VALUES ($1, $2, $3, $4, {NOW_US}) RETURNING id"
+    let insert = Statement::new(
+        "INSERT INTO accounts (domain_id, address, directory, password_hash, created_us, \
+         changed_us) VALUES ($1, $2, $3, $4, {now}, {now})",
     );
-    let outcome = sqlx::query_scalar(AssertSqlSafe(insert))
-        .bind(domain)
-        .bind(address.to_string())
-        .bind(address.directory())
-        .bind(&hash)
-        .fetch_one(&mut *connection)
-        .await;
-    let account: i64 = unless_there(outcome, || format!("the user {address} is there already"))?;
+    let insert = insert.bind(domain).bind(address.to_string()).bind(address.directory());
+    let outcome = connection.execute(&insert.bind(&hash)).await;
+    unless_there(outcome, || format!("the user {address} is there already"))?;
+    let account = account_id(connection, &address).await?;
     // RFC 9051 §2.3.1.1: never lower than any given before, so that a mailbox made again under an
     // old name is never taken for the old one. The time keeps it right even after a lost database.
-    let uidvalidity: i64 = sqlx::query_scalar(
-        "UPDATE counters SET value = max(value + 1, unixepoch()) WHERE name = 'uidvalidity' \
-         RETURNING value",
-    )
-    .fetch_one(&mut *connection)
-    .await?;
-    sqlx::query("INSERT INTO mailboxes (account_id, name, uidvalidity) VALUES ($1, $2, $3)")
-        .bind(account)
-        .bind(INBOX)
-        .bind(uidvalidity)
-        .execute(connection)
-        .await?;
-    Ok(())
+    let counter = "SELECT value, {now} FROM counters WHERE name = 'uidvalidity'{lock}";
+    let counter = connection.row(&Statement::new(counter)).await?;
+    let counter = counter.ok_or_else(|| {
+        StoreError::Schema(
+            "its table of counters is empty: it was not set up to its end".to_owned(),
+        )
+    })?;
+    let uidvalidity = (counter.int(0)? + 1).max(counter.int(1)? / 1_000_000);
+    let keep = Statement::new("UPDATE counters SET value = $1 WHERE name = 'uidvalidity'");
+    connection.execute(&keep.bind(uidvalidity)).await?;
+    let insert = Statement::new(
+        "INSERT INTO mailboxes (account_id, name, uidvalidity, generation) \
+         VALUES ($1, $2, $3, (SELECT max(generation) FROM generations))",
+    );
+    connection.execute(&insert.bind(account).bind(INBOX).bind(uidvalidity)).await.map(drop)
 }
 
-async fn remove_user(
-    connection: &mut SqliteConnection,
-    address: EmailAddress,
-) -> Result<(), StoreError> {
-    let account: Option<i64> = sqlx::query_scalar("SELECT id FROM accounts WHERE address = $1")
-        .bind(address.to_string())
-        .fetch_optional(&mut *connection)
-        .await?;
-    let account = account.ok_or_else(|| no_user(&address))?;
-    let removals =
-        format!("INSERT INTO removals (file, due_us) SELECT file, {NOW_US} FROM messages");
-    const ITS_MAILBOXES: &str =
-        "WHERE mailbox_id IN (SELECT id FROM mailboxes WHERE account_id = $1)";
+/// The account of an address, locked.
+async fn account_id(
+    connection: &mut Connection,
+    address: &EmailAddress,
+) -> Result<i64, StoreError> {
+    let find = Statement::new("SELECT id FROM accounts WHERE address = $1{lock}");
+    let row = connection.row(&find.bind(address.to_string())).await?;
+    row.ok_or_else(|| no_user(address))?.int(0)
+}
+
+async fn remove_user(connection: &mut Connection, address: EmailAddress) -> Result<(), StoreError> {
+    let account = account_id(connection, &address).await?;
+    // The mailboxes' rows before their messages, as everywhere.
+    let lock = Statement::new("SELECT id FROM mailboxes WHERE account_id = $1 ORDER BY id{lock}");
+    connection.rows(&lock.bind(account)).await?;
     for statement in [
-        format!("{removals} {ITS_MAILBOXES}"),
-        format!("DELETE FROM messages {ITS_MAILBOXES}"),
-        "DELETE FROM mailboxes WHERE account_id = $1".to_owned(),
-        "DELETE FROM accounts WHERE id = $1".to_owned(),
+        "INSERT INTO removals (file, due_us) SELECT file, {now} FROM messages \
+         WHERE mailbox_id IN (SELECT id FROM mailboxes WHERE account_id = $1)",
+        "DELETE FROM messages \
+         WHERE mailbox_id IN (SELECT id FROM mailboxes WHERE account_id = $1)",
+        "DELETE FROM mailboxes WHERE account_id = $1",
+        "DELETE FROM account_addresses WHERE account_id = $1",
+        "DELETE FROM accounts WHERE id = $1",
     ] {
-        sqlx::query(AssertSqlSafe(statement)).bind(account).execute(&mut *connection).await?;
+        connection.execute(&Statement::new(statement).bind(account)).await?;
     }
-    sqlx::query("DELETE FROM aliases WHERE target = $1")
-        .bind(address.to_string())
-        .execute(connection)
-        .await?;
+    for statement in
+        ["DELETE FROM aliases WHERE target = $1", "DELETE FROM list_members WHERE address = $1"]
+    {
+        connection.execute(&Statement::new(statement).bind(address.to_string())).await?;
+    }
     Ok(())
 }
 

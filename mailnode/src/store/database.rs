@@ -1,148 +1,97 @@
-//! The SQL database: connections to read with, and one writer per process.
+//! The SQL database of a process: connections to read with, and the one writer.
 //! It does not know what is asked of it: statements stand in the files named after what they keep.
 //!
-//! SQLite, one machine, several node processes: WAL with synchronous FULL, and writers that take
-//! turns by a `flock` beside the database. SQLite's own busy wait starves; a blocking flock is
-//! fair, and the kernel drops it when a process dies. Every write transaction is IMMEDIATE: a
-//! deferred one that reads first fails at once when another has committed in between.
+//! The schema: a step only adds, and what it made superfluous goes with the step after it, so this
+//! program works with its own version and with the next one. Steps are taken by `setup` alone.
 
-use std::fs::File;
-use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rustix::fs::{FlockOperation, flock};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions,
-    SqliteSynchronous,
-};
-use sqlx::{ConnectOptions, Connection};
+use sqlx::migrate::Migrator;
 
 use super::error::StoreError;
+use super::sql::primary::Primary;
+use super::sql::readers::Readers;
+use super::sql::turn::Turn;
+use super::sql::url::{DatabaseUrl, DatabaseUrls};
+use super::sql::{Connection, Statement};
 use super::writer::Writer;
 
-/// The migrations this build knows; run by `setup`, never by a starting node.
-static MIGRATIONS: sqlx::migrate::Migrator = sqlx::migrate!("migrations/sqlite");
+/// The schema's steps that this build knows, the same ones for each database.
+static SQLITE: Migrator = sqlx::migrate!("migrations/sqlite");
+static POSTGRESQL: Migrator = sqlx::migrate!("migrations/postgresql");
+static MYSQL: Migrator = sqlx::migrate!("migrations/mysql");
 
-/// The database's own clock, in microseconds since 1970: leases and heartbeats go by no node's.
-pub(super) const NOW_US: &str = "CAST(unixepoch('subsec') * 1000000 AS INTEGER)";
+/// The schema this build works with, and the step after it.
+const SCHEMA_MIN: i64 = 1;
+const SCHEMA_MAX: i64 = SCHEMA_MIN + 1;
 
-/// Connections that only read; a lookup takes some 0.1 ms, so few are plenty.
-const READERS_MAX: u32 = 8;
-/// How long a reader waits for a free connection.
-const READER_PATIENCE: Duration = Duration::from_secs(10);
-
-/// Where the database is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DatabaseUrl {
-    path: PathBuf,
-}
-
-impl DatabaseUrl {
-    /// Reads `sqlite:///absolute/path`; `None` for anything else.
-    pub fn parse(text: &str) -> Option<Self> {
-        let path = PathBuf::from(text.strip_prefix("sqlite://")?);
-        (path.is_absolute() && path.file_name().is_some()).then_some(Self { path })
-    }
-
-    /// The database's file.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    fn options(&self) -> SqliteConnectOptions {
-        SqliteConnectOptions::new()
-            .filename(&self.path)
-            .journal_mode(SqliteJournalMode::Wal)
-            .synchronous(SqliteSynchronous::Full)
-            .foreign_keys(true)
-            // Writers queue by flock; this only bridges a checkpoint or a recovery.
-            .busy_timeout(Duration::from_secs(5))
-            // Group statements differ by their number of rows: keep them all prepared.
-            .statement_cache_capacity(300)
-            .disable_statement_logging()
-    }
-
-    /// A connection of the writer's own, to be kept for the process's life: the last close of a
-    /// database deletes its WAL, and a growing WAL costs a journal commit per transaction.
-    pub(super) async fn connect(&self) -> Result<SqliteConnection, StoreError> {
-        Ok(self.options().connect().await?)
-    }
-
-    /// The small local file that writers lock.
-    fn turn_path(&self) -> PathBuf {
-        let mut name = self.path.as_os_str().to_owned();
-        name.push(".turn");
-        name.into()
-    }
-}
+/// How long a server may take to connect to when a program starts.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// A process's open database.
 #[derive(Debug, Clone)]
-pub struct Database {
-    readers: SqlitePool,
+pub(super) struct Database {
+    readers: Readers,
     writer: Writer,
 }
 
 impl Database {
-    /// Opens an existing database whose schema is this build's.
+    /// Opens an existing database whose schema this build works with.
     ///
     /// # Errors
     /// It is missing, unreadable, not set up, or of another version; the text says the remedy.
-    pub async fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        if !url.path.exists() {
-            return Err(StoreError::Schema(format!(
-                "{} does not exist: run `mailnode setup` first",
-                url.path.display()
-            )));
-        }
-        let readers = SqlitePoolOptions::new()
-            .max_connections(READERS_MAX)
-            .acquire_timeout(READER_PATIENCE)
-            .connect_with(url.options())
-            .await?;
-        check_schema(&readers).await?;
-        let writer = Writer::start(url.clone(), Turn::open(url)?)?;
+    pub(super) async fn open(urls: &DatabaseUrls) -> Result<Self, StoreError> {
+        check_schema(urls).await?;
+        let primary = Primary::of(urls.clone());
+        let turn = urls.file().map(Turn::beside).transpose()?;
+        // Asked once: what starts, or looks, does not wait for a server to come back.
+        drop(primary.reader().await?);
+        let readers = Readers::of(primary.clone());
+        let writer = Writer::start(primary, turn)?;
         Ok(Self { readers, writer })
     }
 
-    /// Creates the database if there is none and brings its tables to this build's version.
+    /// Brings the tables to this build's version; a SQLite file is created if there is none.
     ///
     /// # Errors
-    /// The file cannot be made, or a migration failed (nothing of it remains).
-    pub async fn migrate(url: &DatabaseUrl) -> Result<(), StoreError> {
-        let mut connection = url.options().create_if_missing(true).connect().await?;
-        let turn = Turn::open(url)?;
-        let guard = turn.take()?;
-        let outcome = MIGRATIONS.run(&mut connection).await;
-        drop(guard);
-        connection.close().await?;
-        outcome.map_err(|error| StoreError::Schema(error.to_string()))
+    /// The file cannot be made, or a step failed.
+    pub(super) async fn migrate(urls: &DatabaseUrls) -> Result<(), StoreError> {
+        let url = writable(urls).await?;
+        let mut connection = Connection::open_or_create(&url).await?;
+        let turn = urls.file().map(Turn::beside).transpose()?;
+        let _taken = turn.as_ref().map(Turn::take).transpose()?;
+        // A newer program's steps are none of ours.
+        if schema_version(&mut connection).await?.is_some_and(|(version, _)| version > SCHEMA_MIN) {
+            return Ok(());
+        }
+        let outcome = match &mut connection {
+            Connection::Sqlite(connection) => SQLITE.run(&mut **connection).await,
+            Connection::Postgres(connection, _) => POSTGRESQL.run(&mut **connection).await,
+            Connection::MySql(connection) => MYSQL.run(&mut **connection).await,
+        };
+        outcome.map_err(|error| StoreError::Schema(format!("{url}: {error}")))
     }
 
     /// The id of the cluster in a database of any version; `None` if there is no database, or no
     /// cluster in it. Changes nothing.
     ///
     /// # Errors
-    /// The file is there and cannot be read as a database.
-    pub(super) async fn peek_cluster(url: &DatabaseUrl) -> Result<Option<String>, StoreError> {
-        if !url.path.exists() {
+    /// It is there and cannot be read.
+    pub(super) async fn peek_cluster(urls: &DatabaseUrls) -> Result<Option<String>, StoreError> {
+        if urls.file().is_some_and(|file| !file.exists()) {
             return Ok(None);
         }
-        let mut connection = url.options().connect().await?;
-        let tables: i64 = sqlx::query_scalar(
-            "SELECT count(*) FROM sqlite_master WHERE type = 'table' AND name = 'cluster'",
-        )
-        .fetch_one(&mut connection)
-        .await?;
-        if tables == 0 {
+        let url = writable(urls).await?;
+        let mut connection = open(&url).await?;
+        if !has_table(&mut connection, "cluster").await? {
             return Ok(None);
         }
-        let id = sqlx::query_scalar("SELECT uuid FROM cluster").fetch_optional(&mut connection);
-        Ok(id.await?)
+        let row = connection.row(&Statement::new("SELECT uuid FROM cluster")).await?;
+        row.map(|row| row.text(0)).transpose()
     }
 
     /// Connections to read with.
-    pub(super) fn readers(&self) -> &SqlitePool {
+    pub(super) fn readers(&self) -> &Readers {
         &self.readers
     }
 
@@ -155,62 +104,89 @@ impl Database {
     ///
     /// # Errors
     /// What it said instead.
-    pub async fn check(&self) -> Result<(), StoreError> {
-        sqlx::query("SELECT uuid FROM cluster").fetch_optional(&self.readers).await?;
-        Ok(())
+    pub(super) async fn check(&self) -> Result<(), StoreError> {
+        self.readers.row(&Statement::new("SELECT uuid FROM cluster")).await.map(drop)
     }
 }
 
-async fn check_schema(readers: &SqlitePool) -> Result<(), StoreError> {
-    let known = MIGRATIONS.iter().map(|migration| migration.version).max().unwrap_or(0);
-    let there: Result<Option<i64>, _> =
-        sqlx::query_scalar("SELECT max(version) FROM _sqlx_migrations WHERE success")
-            .fetch_one(readers)
-            .await;
-    match there {
-        Ok(Some(version)) if version == known => Ok(()),
-        Ok(Some(version)) if version > known => Err(StoreError::Schema(format!(
-            "its schema is version {version}, this program knows {known}: use a newer program"
-        ))),
-        Ok(version) => Err(StoreError::Schema(format!(
-            "its schema is version {}, this program needs {known}: run `mailnode setup`",
-            version.unwrap_or(0)
-        ))),
-        Err(sqlx::Error::Database(_)) => {
-            Err(StoreError::Schema("it holds no cluster: run `mailnode setup` first".to_owned()))
-        }
-        Err(error) => Err(error.into()),
-    }
+/// Connects; an error names the address.
+async fn open(url: &DatabaseUrl) -> Result<Connection, StoreError> {
+    let opened = tokio::time::timeout(CONNECT_PATIENCE, Connection::open(url)).await;
+    let opened = opened.unwrap_or(Err(StoreError::Late("connecting")));
+    opened.map_err(|error| StoreError::Away(format!("{url}: {}", error.reason())))
 }
 
-/// The turn among the processes that write to one SQLite database.
-#[derive(Debug)]
-pub(super) struct Turn(File);
-
-impl Turn {
-    fn open(url: &DatabaseUrl) -> Result<Self, StoreError> {
-        let path = url.turn_path();
-        let mut options = File::options();
-        options.create(true).truncate(false).write(true);
-        std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-        options.open(&path).map(Self).map_err(|error| StoreError::path("open", &path, error))
+/// Of several servers the one that may be written to, even before there are tables.
+async fn writable(urls: &DatabaseUrls) -> Result<DatabaseUrl, StoreError> {
+    let [first, others @ ..] = urls.all() else { return Err(StoreError::Ended) };
+    if others.is_empty() {
+        return Ok(first.clone());
     }
-
-    /// Waits for the turn; blocks the thread, so only the writer's own may call it.
-    pub(super) fn take(&self) -> Result<TurnTaken<'_>, StoreError> {
-        flock(&self.0, FlockOperation::LockExclusive)
-            .map_err(|error| StoreError::file("flock of the database's turn", error))?;
-        Ok(TurnTaken(&self.0))
-    }
-}
-
-/// Gives the turn to the next on drop.
-pub(super) struct TurnTaken<'t>(&'t File);
-
-impl Drop for TurnTaken<'_> {
-    fn drop(&mut self) {
-        if let Err(error) = flock(self.0, FlockOperation::Unlock) {
-            tracing::error!(%error, "the database's turn could not be given back");
+    let mut told = Vec::new();
+    for url in urls.all() {
+        let asked = match open(url).await {
+            Ok(mut connection) => {
+                connection.number(&Statement::new(url.kind().is_writable())).await
+            }
+            Err(error) => Err(error),
+        };
+        match asked {
+            Ok(1) => return Ok(url.clone()),
+            Ok(_) => told.push(format!("{url}: it is read-only, a standby as it seems")),
+            Err(error) => told.push(error.reason()),
         }
     }
+    Err(StoreError::Away(told.join("; ")))
+}
+
+async fn has_table(connection: &mut Connection, name: &str) -> Result<bool, StoreError> {
+    let tables = Statement::new(connection.kind().tables_named()).bind(name);
+    Ok(connection.number(&tables).await? > 0)
+}
+
+/// The schema's version, and how many of its steps were not taken to their end; `None`: no step.
+async fn schema_version(connection: &mut Connection) -> Result<Option<(i64, i64)>, StoreError> {
+    if !has_table(connection, "_sqlx_migrations").await? {
+        return Ok(None);
+    }
+    let versions = Statement::new(
+        "SELECT coalesce(max(version), 0), \
+         CAST(coalesce(sum(CASE WHEN success THEN 0 ELSE 1 END), 0) AS {bigint}) \
+         FROM _sqlx_migrations",
+    );
+    let row = connection.row(&versions).await?;
+    row.map(|row| Ok((row.int(0)?, row.int(1)?))).transpose()
+}
+
+async fn check_schema(urls: &DatabaseUrls) -> Result<(), StoreError> {
+    if let Some(file) = urls.file().filter(|file| !file.exists()) {
+        let file = file.display();
+        return Err(StoreError::Schema(format!(
+            "{file} does not exist: run `mailnode setup` first"
+        )));
+    }
+    let url = writable(urls).await?;
+    let mut connection = open(&url).await?;
+    let there = schema_version(&mut connection).await;
+    let there = there.map_err(|error| StoreError::Schema(format!("{url}: {}", error.reason())))?;
+    let Some((version, broken)) = there else {
+        return Err(StoreError::Schema(format!(
+            "{url}: it holds no cluster: run `mailnode setup` first"
+        )));
+    };
+    let remedy = match version {
+        _ if broken > 0 => "a step of its schema was not taken to its end: restore it, or make it \
+                            anew if it is empty, and run `mailnode setup`"
+            .to_owned(),
+        ..SCHEMA_MIN => format!(
+            "its schema is version {version}, this program works with {SCHEMA_MIN} and \
+             {SCHEMA_MAX}: run `mailnode setup`"
+        ),
+        SCHEMA_MIN..=SCHEMA_MAX => return Ok(()),
+        _ => format!(
+            "its schema is version {version}, this program works with {SCHEMA_MIN} and \
+             {SCHEMA_MAX}: use a newer program"
+        ),
+    };
+    Err(StoreError::Schema(format!("{url}: {remedy}")))
 }

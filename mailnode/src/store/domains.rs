@@ -1,16 +1,13 @@
 //! Domains and aliases: whose addresses are served, and which lead to others.
 //! It does not know users but by their addresses.
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{AssertSqlSafe, FromRow};
-
 use super::Store;
-use super::database::NOW_US;
 use super::error::StoreError;
+use super::sql::{Connection, Statement};
 use crate::mail::EmailAddress;
 
 /// An alias as a listing shows it.
-#[derive(Debug, Clone, FromRow, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Alias {
     /// The address.
     pub address: String,
@@ -19,7 +16,7 @@ pub struct Alias {
 }
 
 /// A domain as a listing shows it.
-#[derive(Debug, Clone, FromRow, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Domain {
     /// The name.
     pub name: String,
@@ -35,11 +32,10 @@ impl Store {
     /// # Errors
     /// It is there already, or the database does not answer.
     pub async fn add_domain(&self, name: String) -> Result<(), StoreError> {
-        let insert = format!("INSERT INTO domains (name, created_us) VALUES ($1, {NOW_US})");
         self.change(move |connection| {
             Box::pin(async move {
-                let outcome =
-                    sqlx::query(AssertSqlSafe(insert)).bind(&name).execute(connection).await;
+                let insert = "INSERT INTO domains (name, created_us) VALUES ($1, {now})";
+                let outcome = connection.execute(&Statement::new(insert).bind(&name)).await;
                 unless_there(outcome, || format!("the domain {name} is there already")).map(drop)
             })
         })
@@ -51,15 +47,15 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn domains(&self) -> Result<Vec<Domain>, StoreError> {
-        let rows = sqlx::query_as(
-            "SELECT name, \
-             (SELECT count(*) FROM accounts WHERE domain_id = domains.id) AS users, \
-             (SELECT count(*) FROM aliases WHERE domain_id = domains.id) AS aliases \
-             FROM domains ORDER BY name",
-        )
-        .fetch_all(self.database.readers())
-        .await?;
-        Ok(rows)
+        let list = "SELECT name, \
+                    (SELECT count(*) FROM accounts WHERE domain_id = domains.id), \
+                    (SELECT count(*) FROM aliases WHERE domain_id = domains.id) \
+                    FROM domains ORDER BY name";
+        let rows = self.database.readers().rows(&Statement::new(list)).await?;
+        let domains = rows
+            .into_iter()
+            .map(|row| Ok(Domain { name: row.text(0)?, users: row.int(1)?, aliases: row.int(2)? }));
+        domains.collect()
     }
 
     /// Serves a domain no longer.
@@ -70,23 +66,16 @@ impl Store {
         self.change(move |connection| {
             Box::pin(async move {
                 let domain = domain_id(connection, &name).await?;
-                let left: i64 = sqlx::query_scalar(
-                    "SELECT (SELECT count(*) FROM accounts WHERE domain_id = $1) \
-                     + (SELECT count(*) FROM aliases WHERE domain_id = $1)",
-                )
-                .bind(domain)
-                .fetch_one(&mut *connection)
-                .await?;
+                let count = "SELECT (SELECT count(*) FROM accounts WHERE domain_id = $1) \
+                             + (SELECT count(*) FROM aliases WHERE domain_id = $1)";
+                let left = connection.number(&Statement::new(count).bind(domain)).await?;
                 if left > 0 {
                     return Err(StoreError::Conflict(format!(
                         "the domain {name} still has {left} users and aliases: remove them first"
                     )));
                 }
-                sqlx::query("DELETE FROM domains WHERE id = $1")
-                    .bind(domain)
-                    .execute(connection)
-                    .await?;
-                Ok(())
+                let delete = Statement::new("DELETE FROM domains WHERE id = $1").bind(domain);
+                connection.execute(&delete).await.map(drop)
             })
         })
         .await
@@ -109,10 +98,11 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn aliases(&self) -> Result<Vec<Alias>, StoreError> {
-        let rows = sqlx::query_as("SELECT address, target FROM aliases ORDER BY address, target")
-            .fetch_all(self.database.readers())
-            .await?;
-        Ok(rows)
+        let list = "SELECT address, target FROM aliases ORDER BY address, target";
+        let rows = self.database.readers().rows(&Statement::new(list)).await?;
+        let aliases =
+            rows.into_iter().map(|row| Ok(Alias { address: row.text(0)?, target: row.text(1)? }));
+        aliases.collect()
     }
 
     /// Removes an alias.
@@ -126,12 +116,10 @@ impl Store {
     ) -> Result<(), StoreError> {
         self.change(move |connection| {
             Box::pin(async move {
-                let outcome = sqlx::query("DELETE FROM aliases WHERE address = $1 AND target = $2")
-                    .bind(address.to_string())
-                    .bind(target.to_string())
-                    .execute(connection)
-                    .await?;
-                if outcome.rows_affected() == 0 {
+                let delete =
+                    Statement::new("DELETE FROM aliases WHERE address = $1 AND target = $2");
+                let delete = delete.bind(address.to_string()).bind(target.to_string());
+                if connection.execute(&delete).await? == 0 {
                     return Err(StoreError::Conflict(format!(
                         "there is no alias from {address} to {target}"
                     )));
@@ -144,7 +132,7 @@ impl Store {
 }
 
 async fn add_alias(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     address: EmailAddress,
     target: EmailAddress,
 ) -> Result<(), StoreError> {
@@ -152,11 +140,8 @@ async fn add_alias(
     let is_known = "SELECT (SELECT count(*) FROM accounts WHERE address = $1) \
                     + $2 * (SELECT count(*) FROM aliases WHERE address = $1)";
     for (of, with_aliases) in [(&address, 0), (&target, 1)] {
-        let known: i64 = sqlx::query_scalar(is_known)
-            .bind(of.to_string())
-            .bind(with_aliases)
-            .fetch_one(&mut *connection)
-            .await?;
+        let known = Statement::new(is_known).bind(of.to_string()).bind(with_aliases);
+        let known = connection.number(&known).await?;
         if of == &address && known > 0 {
             return Err(StoreError::Conflict(format!(
                 "{address} is a user, not free for an alias"
@@ -166,27 +151,19 @@ async fn add_alias(
             return Err(StoreError::Conflict(format!("{target} is no user and no alias here")));
         }
     }
-    let insert = format!(
-        "INSERT INTO aliases (address, target, domain_id, created_us) VALUES ($1, $2, $3, {NOW_US})"
+    let insert = Statement::new(
+        "INSERT INTO aliases (address, target, domain_id, created_us) VALUES ($1, $2, $3, {now})",
     );
-    let outcome = sqlx::query(AssertSqlSafe(insert))
-        .bind(address.to_string())
-        .bind(target.to_string())
-        .bind(domain)
-        .execute(connection)
-        .await;
+    let insert = insert.bind(address.to_string()).bind(target.to_string()).bind(domain);
+    let outcome = connection.execute(&insert).await;
     unless_there(outcome, || format!("the alias from {address} to {target} is there already"))
         .map(drop)
 }
 
-pub(super) async fn domain_id(
-    connection: &mut SqliteConnection,
-    name: &str,
-) -> Result<i64, StoreError> {
-    let id: Option<i64> = sqlx::query_scalar("SELECT id FROM domains WHERE name = $1")
-        .bind(name)
-        .fetch_optional(connection)
-        .await?;
+pub(super) async fn domain_id(connection: &mut Connection, name: &str) -> Result<i64, StoreError> {
+    // Locked, so that it cannot be removed while something is added to it.
+    let find = Statement::new("SELECT id FROM domains WHERE name = $1{lock}").bind(name);
+    let id = connection.row(&find).await?.map(|row| row.int(0)).transpose()?;
     id.ok_or_else(|| {
         StoreError::Conflict(format!(
             "the domain {name} is not served here: add it with `mailnode domain add {name}`"
@@ -196,11 +173,12 @@ pub(super) async fn domain_id(
 
 /// An outcome, a broken uniqueness told in words.
 pub(super) fn unless_there<T>(
-    outcome: Result<T, sqlx::Error>,
+    outcome: Result<T, StoreError>,
     words: impl FnOnce() -> String,
 ) -> Result<T, StoreError> {
-    outcome.map_err(|error| match &error {
-        sqlx::Error::Database(said) if said.is_unique_violation() => StoreError::Conflict(words()),
-        _ => error.into(),
-    })
+    outcome.map_err(
+        |error| {
+            if error.is_there_already() { StoreError::Conflict(words()) } else { error }
+        },
+    )
 }

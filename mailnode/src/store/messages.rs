@@ -2,18 +2,15 @@
 //! in the transaction that makes them visible, under the mailbox row's lock; so they are seen in
 //! order on every node. It does not know files but by name, nor who asks.
 
-use sqlx::sqlite::SqliteConnection;
-use sqlx::{QueryBuilder, Sqlite};
-
 use super::Store;
-use super::database::NOW_US;
 use super::error::StoreError;
+use super::lane;
+use super::sql::group::LEAP;
+use super::sql::{Connection, Statement};
 use crate::mail::{DeliveryId, Guid, MailboxId, Uid};
 
-/// Rows in one INSERT: with ten values each well under SQLite's 32,766 parameters.
-const ROWS_MAX: usize = 500;
-/// How long a file outlives its row, for sessions that still read it: longer than any session.
-const REMOVAL_DELAY_US: i64 = 3_600 * 1_000_000;
+/// Rows named in one statement.
+const ROWS_MAX: usize = 512;
 
 /// One message for one or several mailboxes: all of them get it, or none.
 #[derive(Debug, Clone)]
@@ -42,7 +39,7 @@ pub struct NewMessage {
 }
 
 /// A message row as a listing shows it.
-#[derive(Debug, Clone, sqlx::FromRow)]
+#[derive(Debug, Clone)]
 pub struct Listed {
     /// Its number in the mailbox.
     pub uid: i64,
@@ -54,128 +51,6 @@ pub struct Listed {
     pub file: String,
 }
 
-/// How much a group adds to one mailbox, and how far its numbers have been given out.
-struct Share {
-    mailbox: MailboxId,
-    count: i64,
-    octets: i64,
-    next_uid: i64,
-    next_modseq: i64,
-}
-
-/// Puts a group's rows in. Two statements whatever the group's size (sqlx hands each statement to
-/// a thread and back: statements cost, rows do not).
-pub(super) async fn insert(
-    connection: &mut SqliteConnection,
-    group: &[&Delivery],
-) -> Result<(), StoreError> {
-    let mut shares = add_up(group);
-    number(connection, &mut shares).await?;
-    let mut rows: Vec<(&Delivery, &NewMessage, Numbers)> = Vec::new();
-    for delivery in group {
-        for message in &delivery.messages {
-            let numbers = take_numbers(&mut shares, message.mailbox)?;
-            rows.push((delivery, message, numbers));
-        }
-    }
-    for rows in rows.chunks(ROWS_MAX) {
-        let mut query = QueryBuilder::<Sqlite>::new(
-            "INSERT INTO messages (mailbox_id, uid, guid, file, octets, sha256, \
-             internal_date_us, modseq, delivery_id) ",
-        );
-        query.push_values(rows, |mut row, (delivery, message, numbers)| {
-            row.push_bind(message.mailbox.0)
-                .push_bind(numbers.uid)
-                .push_bind(&message.guid.0)
-                .push_bind(&message.file)
-                .push_bind(message.octets)
-                .push_bind(&message.sha256)
-                .push_bind(delivery.internal_date_us)
-                .push_bind(numbers.modseq)
-                .push_bind(&delivery.id.0);
-        });
-        query.build().execute(&mut *connection).await?;
-    }
-    Ok(())
-}
-
-fn add_up(group: &[&Delivery]) -> Vec<Share> {
-    let mut shares: Vec<Share> = Vec::new();
-    for message in group.iter().flat_map(|delivery| &delivery.messages) {
-        match shares.iter_mut().find(|share| share.mailbox == message.mailbox) {
-            Some(share) => {
-                share.count += 1;
-                share.octets += message.octets;
-            }
-            None => shares.push(Share {
-                mailbox: message.mailbox,
-                count: 1,
-                octets: message.octets,
-                next_uid: 0,
-                next_modseq: 0,
-            }),
-        }
-    }
-    shares
-}
-
-/// Moves each mailbox's counters on and learns where they stood. The UPDATE locks the rows, in
-/// order of their ids, so that two groups can never wait for one another.
-async fn number(connection: &mut SqliteConnection, shares: &mut [Share]) -> Result<(), StoreError> {
-    shares.sort_by_key(|share| share.mailbox);
-    let mut numbered = 0;
-    for shares in shares.chunks_mut(ROWS_MAX) {
-        let mut query = QueryBuilder::<Sqlite>::new("WITH added (id, count, octets) AS (");
-        query.push_values(&*shares, |mut row, share| {
-            row.push_bind(share.mailbox.0).push_bind(share.count).push_bind(share.octets);
-        });
-        // RETURNING sees only the mailboxes' own columns: the new values, the count is taken off.
-        query.push(
-            ") UPDATE mailboxes SET uidnext = uidnext + added.count, \
-             highest_modseq = highest_modseq + added.count, \
-             messages = messages + added.count, octets = mailboxes.octets + added.octets \
-             FROM added WHERE mailboxes.id = added.id \
-             RETURNING mailboxes.id, mailboxes.uidnext, mailboxes.highest_modseq",
-        );
-        let rows: Vec<(i64, i64, i64)> = query.build_query_as().fetch_all(&mut *connection).await?;
-        for (id, uidnext, modseq) in rows {
-            let found = shares.binary_search_by_key(&id, |share| share.mailbox.0);
-            let share = &mut shares[found.map_err(|_| StoreError::MailboxGone)?];
-            share.next_uid = uidnext - share.count;
-            share.next_modseq = modseq - share.count + 1;
-            numbered += 1;
-        }
-    }
-    if numbered < shares.len() { Err(StoreError::MailboxGone) } else { Ok(()) }
-}
-
-/// What one message is given.
-struct Numbers {
-    uid: i64,
-    modseq: i64,
-}
-
-fn take_numbers(shares: &mut [Share], mailbox: MailboxId) -> Result<Numbers, StoreError> {
-    let found = shares.binary_search_by_key(&mailbox, |share| share.mailbox);
-    let share = &mut shares[found.map_err(|_| StoreError::MailboxGone)?];
-    let numbers = Numbers { uid: share.next_uid, modseq: share.next_modseq };
-    share.next_uid += 1;
-    share.next_modseq += 1;
-    Ok(numbers)
-}
-
-/// Whether all of a delivery's rows are there.
-pub(super) async fn is_whole(
-    connection: &mut SqliteConnection,
-    delivery: &Delivery,
-) -> Result<bool, StoreError> {
-    let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM messages WHERE delivery_id = $1")
-        .bind(&delivery.id.0)
-        .fetch_one(connection)
-        .await?;
-    Ok(usize::try_from(rows) == Ok(delivery.messages.len()))
-}
-
 impl Store {
     /// Keeps a delivery's rows in one transaction, grouped with those that wait beside it.
     ///
@@ -185,18 +60,18 @@ impl Store {
         let id = delivery.id.clone();
         let outcome = self.database.writer().deliver(delivery, self.commit_patience).await;
         match outcome {
-            Err(error) if error.leaves_outcome_unknown() && self.is_kept(&id).await? => Ok(()),
+            Err(error) if error.leaves_outcome_unknown() && self.is_kept(&id).await? => {
+                tracing::warn!(%id, %error, "kept after all: its rows are there");
+                self.change(|connection| Box::pin(lane::confirm(connection))).await
+            }
             outcome => outcome,
         }
     }
 
     /// Whether a delivery is kept: its rows come in one transaction, so any of them says all.
     async fn is_kept(&self, delivery: &DeliveryId) -> Result<bool, StoreError> {
-        let rows: i64 = sqlx::query_scalar("SELECT count(*) FROM messages WHERE delivery_id = $1")
-            .bind(&delivery.0)
-            .fetch_one(self.database.readers())
-            .await?;
-        Ok(rows > 0)
+        let count = Statement::new("SELECT count(*) FROM messages WHERE delivery_id = $1");
+        Ok(self.database.readers().number(&count.bind(&delivery.0)).await? > 0)
     }
 
     /// A mailbox's messages, oldest first.
@@ -204,13 +79,18 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn list(&self, mailbox: MailboxId) -> Result<Vec<Listed>, StoreError> {
-        let rows = sqlx::query_as(
-            "SELECT uid, guid, octets, file FROM messages WHERE mailbox_id = $1 ORDER BY uid",
-        )
-        .bind(mailbox.0)
-        .fetch_all(self.database.readers())
-        .await?;
-        Ok(rows)
+        let list =
+            "SELECT uid, guid, octets, file FROM messages WHERE mailbox_id = $1 ORDER BY uid";
+        let rows = self.database.readers().rows(&Statement::new(list).bind(mailbox.0)).await?;
+        let listed = rows.into_iter().map(|row| {
+            Ok(Listed {
+                uid: row.int(0)?,
+                guid: row.text(1)?,
+                octets: row.int(2)?,
+                file: row.text(3)?,
+            })
+        });
+        listed.collect()
     }
 
     /// Removes messages for good, all in one transaction; those that are gone already are passed
@@ -219,46 +99,43 @@ impl Store {
     /// # Errors
     /// None was removed.
     pub async fn remove(&self, mailbox: MailboxId, uids: Vec<Uid>) -> Result<u64, StoreError> {
-        self.database
-            .writer()
-            .change(move |connection| Box::pin(remove(connection, mailbox, uids)))
-            .await
+        self.change(move |connection| Box::pin(remove(connection, mailbox, uids))).await
     }
 }
 
 async fn remove(
-    connection: &mut SqliteConnection,
+    connection: &mut Connection,
     mailbox: MailboxId,
     uids: Vec<Uid>,
 ) -> Result<u64, StoreError> {
+    // The mailbox's row first, as everywhere: whoever holds it has the messages to himself.
+    let lock = "SELECT generation, (SELECT max(generation) FROM generations) FROM mailboxes \
+                WHERE id = $1{lock}";
+    let locked = connection.row(&Statement::new(lock).bind(mailbox.0)).await?;
+    let Some(locked) = locked else { return Ok(0) };
+    let (before, generation) = (locked.int(0)?, locked.int(1)?);
+    let mut leap = if before < generation { LEAP } else { 0 };
+    let uids: Vec<i64> = uids.into_iter().map(|uid| uid.0).collect();
     let mut removed = 0;
     for uids in uids.chunks(ROWS_MAX) {
-        let mut listed = QueryBuilder::<Sqlite>::new(format!(
-            "INSERT INTO removals (file, due_us) SELECT file, {NOW_US} + {REMOVAL_DELAY_US} "
-        ));
-        push_chosen(&mut listed, mailbox, uids);
-        listed.build().execute(&mut *connection).await?;
-        let mut counted = QueryBuilder::<Sqlite>::new(
-            "UPDATE mailboxes SET highest_modseq = highest_modseq + 1, \
-             messages = messages - chosen.count, octets = mailboxes.octets - chosen.octets \
-             FROM (SELECT count(*) AS count, coalesce(sum(octets), 0) AS octets ",
+        let chosen = |front: &'static str| {
+            let mut statement = Statement::new(front).bind(mailbox.0);
+            statement.push(" FROM messages WHERE mailbox_id = $1 AND uid IN ").push_list(uids);
+            statement
+        };
+        let sums = "SELECT count(*), CAST(coalesce(sum(octets), 0) AS {bigint})";
+        let Some(sums) = connection.row(&chosen(sums)).await? else { continue };
+        let put = "INSERT INTO removals (file, due_us) SELECT file, {now} + 3600000000";
+        connection.execute(&chosen(put)).await?;
+        let count = Statement::new(
+            "UPDATE mailboxes SET highest_modseq = highest_modseq + 1 + $1, \
+             uidnext = uidnext + $1, messages = messages - $2, octets = octets - $3, \
+             generation = $4 WHERE id = $5",
         );
-        push_chosen(&mut counted, mailbox, uids);
-        counted.push(") AS chosen WHERE mailboxes.id = ").push_bind(mailbox.0);
-        counted.build().execute(&mut *connection).await?;
-        let mut deleted = QueryBuilder::<Sqlite>::new("DELETE ");
-        push_chosen(&mut deleted, mailbox, uids);
-        removed += deleted.build().execute(&mut *connection).await?.rows_affected();
+        let count = count.bind(leap).bind(sums.int(0)?).bind(sums.int(1)?).bind(generation);
+        connection.execute(&count.bind(mailbox.0)).await?;
+        leap = 0;
+        removed += connection.execute(&chosen("DELETE")).await?;
     }
     Ok(removed)
-}
-
-/// `FROM messages WHERE …`: the messages of a mailbox with these numbers.
-fn push_chosen(query: &mut QueryBuilder<Sqlite>, mailbox: MailboxId, uids: &[Uid]) {
-    query.push("FROM messages WHERE mailbox_id = ").push_bind(mailbox.0).push(" AND uid IN (");
-    let mut list = query.separated(", ");
-    for uid in uids {
-        list.push_bind(uid.0);
-    }
-    query.push(")");
 }

@@ -7,31 +7,33 @@ mod database;
 mod domains;
 mod error;
 mod files;
+mod lane;
 mod messages;
 mod nodes;
+#[cfg(test)]
+mod plans;
 mod setup;
+mod sql;
 mod sweep;
 mod writer;
 
 use std::path::Path;
 use std::time::Duration;
 
-use sqlx::sqlite::SqliteConnection;
-
 pub use accounts::{Found, Login, User};
-pub use database::{Database, DatabaseUrl};
 pub use domains::{Alias, Domain};
 pub use error::StoreError;
 pub use files::{Draft, FileStore, Kept, MARKER};
 pub use messages::{Delivery, Listed, NewMessage};
 pub use nodes::{HEARTBEAT_INTERVAL, NodeRow};
 pub use setup::{SetUp, set_up};
+pub use sql::url::{DatabaseUrl, DatabaseUrls};
 pub use sweep::Swept;
 
 /// Database and file store of one cluster.
 #[derive(Debug, Clone)]
 pub struct Store {
-    database: Database,
+    database: database::Database,
     files: FileStore,
     cluster: String,
     commit_patience: Duration,
@@ -47,11 +49,11 @@ impl Store {
     /// # Errors
     /// The database is missing, not set up, or of another version; the text says the remedy.
     pub async fn open(
-        url: &DatabaseUrl,
+        databases: &DatabaseUrls,
         mail_root: &Path,
         orphan_age: Duration,
     ) -> Result<Self, StoreError> {
-        let database = Database::open(url).await?;
+        let database = database::Database::open(databases).await?;
         let cluster = setup::cluster(&database).await?.ok_or_else(|| {
             StoreError::Schema("it was not set up to its end: run `mailnode setup`".to_owned())
         })?;
@@ -81,7 +83,7 @@ impl Store {
     async fn change<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> writer::Work<'c, T> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut sql::Connection) -> writer::Work<'c, T> + Send + 'static,
     {
         self.database.writer().change(work).await
     }

@@ -3,11 +3,10 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, FromRow};
-
 use super::Store;
-use super::database::NOW_US;
+use super::domains::unless_there;
 use super::error::StoreError;
+use super::sql::{Row, Statement};
 use crate::process::ProcessIdentity;
 
 /// How often a node says that it lives.
@@ -16,7 +15,7 @@ pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 const SILENCE_US: i64 = 10_000_000;
 
 /// A node as a listing shows it.
-#[derive(Debug, Clone, FromRow)]
+#[derive(Debug, Clone)]
 pub struct NodeRow {
     /// Its name.
     pub name: String,
@@ -29,6 +28,16 @@ pub struct NodeRow {
 }
 
 impl NodeRow {
+    #[allow(clippy::needless_pass_by_value, reason = "a row is read once")]
+    fn read(row: Row) -> Result<Self, StoreError> {
+        Ok(Self {
+            name: row.text(0)?,
+            epoch: row.int(1)?,
+            process: row.text(2)?,
+            silent_us: row.maybe_int(3)?,
+        })
+    }
+
     /// Whether the node may still be running, for all we know.
     pub fn may_live(&self, own: &ProcessIdentity) -> bool {
         self.silent_us.is_some_and(|silent| silent < SILENCE_US) && !own.knows_dead(&self.process)
@@ -47,10 +56,9 @@ impl Store {
     ) -> Result<i64, StoreError> {
         self.change(move |connection| {
             Box::pin(async move {
-                let row: Option<NodeRow> = sqlx::query_as(AssertSqlSafe(select("WHERE name = $1")))
-                    .bind(&name)
-                    .fetch_optional(&mut *connection)
-                    .await?;
+                let find = Statement::new(format!("{NODE} WHERE name = $1{{lock}}")).bind(&name);
+                let row = connection.row(&find).await?.map(NodeRow::read).transpose()?;
+                let last = row.as_ref().map(|row| row.epoch);
                 if let Some(row) = row.filter(|row| row.may_live(&own)) {
                     return Err(StoreError::Conflict(format!(
                         "a node named {name} is alive, seen {} s ago (epoch {}): give this one \
@@ -59,18 +67,17 @@ impl Store {
                         row.epoch
                     )));
                 }
-                let upsert = format!(
-                    "INSERT INTO nodes (name, epoch, process, started_us, heartbeat_us) \
-                     VALUES ($1, 1, $2, {NOW_US}, {NOW_US}) ON CONFLICT (name) DO UPDATE SET \
-                     epoch = nodes.epoch + 1, process = excluded.process, \
-                     started_us = excluded.started_us, heartbeat_us = excluded.heartbeat_us \
-                     RETURNING epoch"
-                );
-                let epoch = sqlx::query_scalar(AssertSqlSafe(upsert))
-                    .bind(&name)
-                    .bind(own.to_text())
-                    .fetch_one(connection)
-                    .await?;
+                let epoch = last.unwrap_or(0) + 1;
+                let put = if last.is_some() {
+                    "UPDATE nodes SET epoch = $1, process = $2, started_us = {now}, \
+                     heartbeat_us = {now} WHERE name = $3"
+                } else {
+                    "INSERT INTO nodes (epoch, process, name, started_us, heartbeat_us) \
+                     VALUES ($1, $2, $3, {now}, {now})"
+                };
+                let put = Statement::new(put).bind(epoch).bind(own.to_text()).bind(&name);
+                let outcome = connection.execute(&put).await;
+                unless_there(outcome, || format!("another node takes the name {name} just now"))?;
                 Ok(epoch)
             })
         })
@@ -82,7 +89,7 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn heartbeat(&self, name: String, epoch: i64) -> Result<bool, StoreError> {
-        self.beat(name, epoch, NOW_US).await
+        self.beat(name, epoch, "{now}").await
     }
 
     /// Says goodbye: the name is free at once.
@@ -101,15 +108,10 @@ impl Store {
     ) -> Result<bool, StoreError> {
         self.change(move |connection| {
             Box::pin(async move {
-                let update = format!(
+                let update = Statement::new(format!(
                     "UPDATE nodes SET heartbeat_us = {heartbeat} WHERE name = $1 AND epoch = $2"
-                );
-                let outcome = sqlx::query(AssertSqlSafe(update))
-                    .bind(&name)
-                    .bind(epoch)
-                    .execute(connection)
-                    .await?;
-                Ok(outcome.rows_affected() == 1)
+                ));
+                Ok(connection.execute(&update.bind(&name).bind(epoch)).await? == 1)
             })
         })
         .await
@@ -120,18 +122,12 @@ impl Store {
     /// # Errors
     /// The database does not answer.
     pub async fn node(&self, name: &str) -> Result<Option<NodeRow>, StoreError> {
-        let row = sqlx::query_as(AssertSqlSafe(select("WHERE name = $1")))
-            .bind(name)
-            .fetch_optional(self.database.readers())
-            .await?;
-        Ok(row)
+        let find = Statement::new(format!("{NODE} WHERE name = $1")).bind(name);
+        self.database.readers().row(&find).await?.map(NodeRow::read).transpose()
     }
 }
 
-fn select(condition: &str) -> String {
-    format!(
-        "SELECT name, epoch, process, \
-         CASE WHEN heartbeat_us = 0 THEN NULL ELSE {NOW_US} - heartbeat_us END AS silent_us \
-         FROM nodes {condition}"
-    )
-}
+/// A node by a condition that follows.
+const NODE: &str = "SELECT name, epoch, process, \
+                    CASE WHEN heartbeat_us = 0 THEN NULL ELSE {now} - heartbeat_us END \
+                    FROM nodes";

@@ -8,11 +8,12 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
-use sqlx::AssertSqlSafe;
 
-use super::database::{Database, DatabaseUrl, NOW_US};
+use super::database::Database;
 use super::error::StoreError;
 use super::files::{MARKER, read_marker};
+use super::sql::Statement;
+use super::sql::url::DatabaseUrls;
 
 /// What `set_up` found or made.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,17 +33,21 @@ pub struct SetUp {
 ///
 /// # Errors
 /// Names what contradicts what, and the remedy.
-pub async fn set_up(url: &DatabaseUrl, roots: &[&Path], adopt: bool) -> Result<SetUp, StoreError> {
+pub async fn set_up(
+    databases: &DatabaseUrls,
+    roots: &[&Path],
+    adopt: bool,
+) -> Result<SetUp, StoreError> {
     let mut markers = Vec::new();
     for root in roots {
         markers.push(marker_of(root)?);
     }
-    let known = Database::peek_cluster(url).await?;
+    let known = Database::peek_cluster(databases).await?;
     let marked = markers.iter().flatten().next().cloned();
-    let id = agree(url, roots, &markers, known.as_ref(), adopt)?;
+    let id = agree(databases, roots, &markers, known.as_ref(), adopt)?;
     // Only now that all agree is anything touched.
-    Database::migrate(url).await?;
-    let database = Database::open(url).await?;
+    Database::migrate(databases).await?;
+    let database = Database::open(databases).await?;
     let was_there = known.is_some() && markers.iter().all(Option::is_some);
     let cluster = match id.or(marked) {
         Some(id) => id,
@@ -61,20 +66,18 @@ pub async fn set_up(url: &DatabaseUrl, roots: &[&Path], adopt: bool) -> Result<S
 
 /// The cluster's id, as the database has it.
 pub(super) async fn cluster(database: &Database) -> Result<Option<String>, StoreError> {
-    let id =
-        sqlx::query_scalar("SELECT uuid FROM cluster").fetch_optional(database.readers()).await?;
-    Ok(id)
+    let find = Statement::new("SELECT uuid FROM cluster");
+    database.readers().row(&find).await?.map(|row| row.text(0)).transpose()
 }
 
 /// The id that database and markers agree on, if any has one yet.
 fn agree(
-    url: &DatabaseUrl,
+    database: &DatabaseUrls,
     roots: &[&Path],
     markers: &[Option<String>],
     known: Option<&String>,
     adopt: bool,
 ) -> Result<Option<String>, StoreError> {
-    let database = url.path().display();
     for (root, marker) in roots.iter().zip(markers) {
         let root = root.display();
         match (known, marker) {
@@ -136,16 +139,13 @@ fn make_marker(root: &Path, cluster: &str) -> Result<(), StoreError> {
 }
 
 async fn name_cluster(database: &Database, id: String) -> Result<(), StoreError> {
-    let insert = format!("INSERT INTO cluster (id, uuid, created_us) VALUES (1, $1, {NOW_US})");
-    database
-        .writer()
-        .change(move |connection| {
-            Box::pin(async move {
-                sqlx::query(AssertSqlSafe(insert)).bind(&id).execute(connection).await?;
-                Ok(())
-            })
+    let change = database.writer().change(move |connection| {
+        Box::pin(async move {
+            let insert = "INSERT INTO cluster (id, uuid, created_us) VALUES (1, $1, {now})";
+            connection.execute(&Statement::new(insert).bind(&id)).await.map(drop)
         })
-        .await
+    });
+    change.await
 }
 
 /// A random UUID (RFC 9562 §5.4).

@@ -7,11 +7,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
-use sqlx::AssertSqlSafe;
-
 use super::Store;
-use super::database::NOW_US;
 use super::error::StoreError;
+use super::sql::Statement;
 use crate::mail::ids::created_us;
 
 /// Rows looked at in one step.
@@ -35,13 +33,9 @@ impl Store {
         let interval = i64::try_from(interval.as_micros()).unwrap_or(i64::MAX);
         self.change(move |connection| {
             Box::pin(async move {
-                let update = format!(
-                    "UPDATE chores SET due_us = {NOW_US} + $1 \
-                     WHERE name = 'sweep' AND due_us <= {NOW_US}"
-                );
-                let outcome =
-                    sqlx::query(AssertSqlSafe(update)).bind(interval).execute(connection).await?;
-                Ok(outcome.rows_affected() == 1)
+                let update = "UPDATE chores SET due_us = {now} + $1 \
+                              WHERE name = 'sweep' AND due_us <= {now}";
+                Ok(connection.execute(&Statement::new(update).bind(interval)).await? == 1)
             })
         })
         .await
@@ -56,16 +50,15 @@ impl Store {
         let age = i64::try_from(orphan_age.as_micros()).unwrap_or(i64::MAX);
         let mut after = 0;
         loop {
-            let accounts: Vec<(i64, String)> = sqlx::query_as(
+            let page = Statement::new(
                 "SELECT id, directory FROM accounts WHERE id > $1 ORDER BY id LIMIT $2",
-            )
-            .bind(after)
-            .bind(PAGE)
-            .fetch_all(self.database.readers())
-            .await?;
-            let Some((last, _)) = accounts.last() else { return Ok(swept) };
-            after = *last;
-            for (account, directory) in accounts {
+            );
+            let page = page.bind(after).bind(PAGE);
+            let accounts = self.database.readers().rows(&page).await?;
+            let Some(last) = accounts.last() else { return Ok(swept) };
+            after = last.int(0)?;
+            for row in accounts {
+                let (account, directory) = (row.int(0)?, row.text(1)?);
                 swept.orphans +=
                     self.sweep_directory(account, &directory, now_us.saturating_sub(age)).await?;
             }
@@ -73,13 +66,11 @@ impl Store {
     }
 
     async fn sweep_removals(&self) -> Result<u64, StoreError> {
-        let due = format!("SELECT file FROM removals WHERE due_us <= {NOW_US} LIMIT $1");
+        let due = "SELECT file FROM removals WHERE due_us <= {now} LIMIT $1";
+        let due = Statement::new(due).bind(PAGE);
         let mut removed = 0;
         loop {
-            let files: Vec<String> = sqlx::query_scalar(AssertSqlSafe(due.clone()))
-                .bind(PAGE)
-                .fetch_all(self.database.readers())
-                .await?;
+            let files = self.texts(&due).await?;
             if files.is_empty() {
                 return Ok(removed);
             }
@@ -88,10 +79,8 @@ impl Store {
             self.change(move |connection| {
                 Box::pin(async move {
                     for file in files {
-                        sqlx::query("DELETE FROM removals WHERE file = $1")
-                            .bind(&file)
-                            .execute(&mut *connection)
-                            .await?;
+                        let delete = Statement::new("DELETE FROM removals WHERE file = $1");
+                        connection.execute(&delete.bind(&file)).await?;
                     }
                     Ok(())
                 })
@@ -116,14 +105,12 @@ impl Store {
         }
         // Rows are asked for after the listing: what is older than the limit and has no row by
         // now will never have one.
-        let known: Vec<String> = sqlx::query_scalar(
+        let known = Statement::new(
             "SELECT file FROM messages \
              WHERE mailbox_id IN (SELECT id FROM mailboxes WHERE account_id = $1) \
              UNION ALL SELECT file FROM removals",
-        )
-        .bind(account)
-        .fetch_all(self.database.readers())
-        .await?;
+        );
+        let known = self.texts(&known.bind(account)).await?;
         let known: HashSet<String> = known.into_iter().collect();
         old.retain(|file| !known.contains(file));
         let orphans = old.len() as u64;
@@ -132,5 +119,11 @@ impl Store {
         }
         self.files.unlink(old).await?;
         Ok(orphans)
+    }
+
+    /// The first column of an answer.
+    async fn texts(&self, statement: &Statement) -> Result<Vec<String>, StoreError> {
+        let rows = self.database.readers().rows(statement).await?;
+        rows.iter().map(|row| row.text(0)).collect()
     }
 }

@@ -6,13 +6,14 @@ use std::future::Future;
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use sqlx::Connection;
-use sqlx::sqlite::SqliteConnection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::database::{DatabaseUrl, Turn};
 use super::error::StoreError;
-use super::messages::{self, Delivery};
+use super::lane::{self, Lane};
+use super::messages::Delivery;
+use super::sql::primary::Primary;
+use super::sql::turn::Turn;
+use super::sql::{Connection, group};
 use crate::metrics;
 
 /// Deliveries in one transaction; beyond 32 a larger group gains some 5 %.
@@ -22,7 +23,7 @@ const GROUP_ROWS_MAX: usize = 1_000;
 /// Changes that wait; more waiting ones than this wait outside.
 const QUEUE_MAX: usize = 4_096;
 /// How long a change may wait for its turn and its commit; what has not begun by then never does.
-pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const CHANGE_PATIENCE: Duration = Duration::from_secs(10);
 
 /// A future that borrows the writer's connection.
 pub(super) type Work<'c, T> = Pin<Box<dyn Future<Output = Result<T, StoreError>> + Send + 'c>>;
@@ -50,15 +51,15 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread, which owns its connection until the last door is dropped.
-    pub(super) fn start(url: DatabaseUrl, turn: Turn) -> Result<Self, StoreError> {
+    pub(super) fn start(primary: Primary, turn: Option<Turn>) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_time()
+            .enable_all()
             .build()
             .map_err(|error| StoreError::file("start the writer's runtime", error))?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || runtime.block_on(write(Lane { url, turn, connection: None }, queue)))
+            .spawn(move || runtime.block_on(write(Lane::of(primary, turn), queue)))
             .map_err(|error| StoreError::file("start the writer's thread", error))?;
         Ok(Self { jobs })
     }
@@ -87,7 +88,7 @@ impl Writer {
     pub(super) async fn change<T, F>(&self, work: F) -> Result<T, StoreError>
     where
         T: Send + 'static,
-        F: for<'c> FnOnce(&'c mut SqliteConnection) -> Work<'c, T> + Send + 'static,
+        F: for<'c> FnOnce(&'c mut Connection) -> Work<'c, T> + Send + 'static,
     {
         let (answer, answered) = oneshot::channel();
         let give_up = Instant::now() + CHANGE_PATIENCE;
@@ -96,7 +97,7 @@ impl Writer {
                 let outcome = if Instant::now() > give_up {
                     Err(StoreError::Late("a change of the database"))
                 } else {
-                    lane.transaction(async |connection| work(connection).await).await
+                    lane.transaction(give_up, async |connection, _| work(connection).await).await
                 };
                 drop(answer.send(outcome));
             })
@@ -143,54 +144,6 @@ async fn write(mut lane: Lane, mut queue: mpsc::Receiver<Job>) {
     }
 }
 
-/// The writer's connection and its turn among the processes.
-struct Lane {
-    url: DatabaseUrl,
-    turn: Turn,
-    /// `None`: to be opened, at the start and after an error that may have left a transaction
-    /// half-way (a full disk, a disk that fails: SQLite rolls back by itself, sqlx does not know).
-    connection: Option<SqliteConnection>,
-}
-
-impl Lane {
-    /// Runs `work` in a transaction and commits it.
-    async fn transaction<T>(
-        &mut self,
-        work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-    ) -> Result<T, StoreError> {
-        let _taken = self.turn.take()?;
-        let mut connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.url.connect().await?,
-        };
-        let outcome = transact(&mut connection, work).await;
-        match &outcome {
-            // Dropped, and so closed: the next transaction has a new one.
-            Err(StoreError::Database(_) | StoreError::Unknown(_)) => {}
-            _ => self.connection = Some(connection),
-        }
-        outcome
-    }
-}
-
-async fn transact<T>(
-    connection: &mut SqliteConnection,
-    work: impl AsyncFnOnce(&mut SqliteConnection) -> Result<T, StoreError>,
-) -> Result<T, StoreError> {
-    let mut transaction = connection.begin_with("BEGIN IMMEDIATE").await?;
-    match work(&mut transaction).await {
-        Ok(value) => {
-            let committed = transaction.commit().await;
-            committed.map_err(|error| StoreError::Unknown(error.to_string()))?;
-            Ok(value)
-        }
-        Err(error) => {
-            transaction.rollback().await?;
-            Err(error)
-        }
-    }
-}
-
 /// Takes what waits, without waiting for more. Returns the first job that does not belong.
 fn fill(group: &mut Vec<WaitingDelivery>, queue: &mut mpsc::Receiver<Job>) -> Option<Job> {
     let mut rows = group.iter().map(|waiting| waiting.delivery.messages.len()).sum::<usize>();
@@ -220,12 +173,11 @@ async fn deliver(lane: &mut Lane, group: Vec<WaitingDelivery>) {
         return;
     }
     metrics::commit_group(all.len());
-    let outcome =
-        lane.transaction(async |connection| messages::insert(connection, &all).await).await;
-    if let Err(error) = outcome {
+    let give_up = group.iter().map(|waiting| waiting.give_up).max().unwrap_or(now);
+    if let Err(error) = lane.keep(give_up, &all).await {
         tracing::warn!(%error, deliveries = group.len(), "a group was not kept, trying one by one");
         for waiting in group {
-            let outcome = deliver_again(lane, &waiting.delivery).await;
+            let outcome = deliver_again(lane, &waiting).await;
             drop(waiting.answer.send(outcome));
         }
         return;
@@ -237,12 +189,13 @@ async fn deliver(lane: &mut Lane, group: Vec<WaitingDelivery>) {
 
 /// One delivery after its group failed. Should the group's commit have been done all the same, its
 /// rows are there: what is there decides, not the error.
-async fn deliver_again(lane: &mut Lane, delivery: &Delivery) -> Result<(), StoreError> {
-    let outcome = lane.transaction(async |connection| {
-        if messages::is_whole(connection, delivery).await? {
-            return Ok(());
+async fn deliver_again(lane: &mut Lane, waiting: &WaitingDelivery) -> Result<(), StoreError> {
+    let delivery = &waiting.delivery;
+    let outcome = lane.transaction(waiting.give_up, async |connection, generation| {
+        if lane::is_whole(connection, delivery).await? {
+            return lane::confirm(connection).await;
         }
-        messages::insert(connection, &[delivery]).await
+        group::insert(connection, &[delivery], generation).await
     });
     outcome.await
 }

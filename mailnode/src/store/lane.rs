@@ -1,0 +1,180 @@
+//! The one connection a process writes with: transactions one after the other, each on a server
+//! that may be written to. It does not know what is written; the writer's thread owns it.
+//!
+//! A connection whose transaction failed or was given up is dropped with it, so nothing half done
+//! is ever met again. A commit whose answer did not come is never cancelled and never retried
+//! here: its outcome is unknown, and whoever asked looks it up.
+
+use std::time::{Duration, Instant};
+
+use super::error::StoreError;
+use super::messages::Delivery;
+use super::sql::primary::Primary;
+use super::sql::turn::Turn;
+use super::sql::{Connection, Kind, Statement, group};
+
+/// How long a transaction may take, its commit and the standby's word for it included, before its
+/// connection is given up.
+const TRANSACTION_PATIENCE: Duration = Duration::from_secs(60);
+/// Between two attempts to find a server that may be written to.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// The writer's connection and its turn among the processes.
+pub(super) struct Lane {
+    primary: Primary,
+    /// SQLite's processes take turns; servers order theirs themselves.
+    turn: Option<Turn>,
+    /// `None`: to be opened, at the start and after an error.
+    held: Option<Held>,
+}
+
+struct Held {
+    connection: Connection,
+    generation: i64,
+}
+
+impl Lane {
+    pub(super) fn of(primary: Primary, turn: Option<Turn>) -> Self {
+        Self { primary, turn, held: None }
+    }
+
+    /// Runs `work` in a transaction and commits it. `give_up`: when to look no longer for a server
+    /// to begin on.
+    pub(super) async fn transaction<T>(
+        &mut self,
+        give_up: Instant,
+        work: impl AsyncFnOnce(&mut Connection, i64) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        let Self { primary, turn, held } = self;
+        let _taken = turn.as_ref().map(Turn::take).transpose()?;
+        let mut used = begun(primary, held.take(), give_up).await?;
+        let transact = async move {
+            let outcome = transact(&mut used, work).await;
+            (used, outcome)
+        };
+        let (used, outcome) = patiently(primary, transact).await?;
+        if !spoils(&outcome) {
+            *held = Some(used);
+        }
+        outcome
+    }
+
+    /// Keeps a group in a transaction of its own, in the database's fewest round trips.
+    pub(super) async fn keep(
+        &mut self,
+        give_up: Instant,
+        deliveries: &[&Delivery],
+    ) -> Result<(), StoreError> {
+        let Self { primary, turn, held } = self;
+        let _taken = turn.as_ref().map(Turn::take).transpose()?;
+        let mut used = match held.take() {
+            Some(used) => used,
+            None => opened(primary, give_up).await?,
+        };
+        let keep = async move {
+            let Held { connection, generation } = &mut used;
+            let mut outcome = group::keep(connection, deliveries, *generation).await;
+            let open = connection.kind() != Kind::Postgres;
+            if open && matches!(outcome, Err(StoreError::MailboxGone)) {
+                outcome = connection.rollback().await.and(outcome);
+            }
+            (used, outcome)
+        };
+        let (used, outcome) = patiently(primary, keep).await?;
+        if !spoils(&outcome) {
+            *held = Some(used);
+        }
+        outcome
+    }
+}
+
+/// Whether the connection behind an outcome is of no use any more.
+fn spoils<T>(outcome: &Result<T, StoreError>) -> bool {
+    matches!(outcome, Err(StoreError::Database(_) | StoreError::Unknown(_)))
+}
+
+/// A connection to a server that may be written to; a server is waited for until `give_up`.
+async fn opened(primary: &Primary, give_up: Instant) -> Result<Held, StoreError> {
+    loop {
+        match primary.writer().await {
+            Ok((connection, generation)) => return Ok(Held { connection, generation }),
+            Err(error) if may_pass(primary, &error, give_up) => tokio::time::sleep(PAUSE).await,
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// A connection in a transaction that has just begun: nothing is lost if it has to begin anew.
+async fn begun(
+    primary: &Primary,
+    held: Option<Held>,
+    give_up: Instant,
+) -> Result<Held, StoreError> {
+    let mut held = held;
+    loop {
+        let mut used = match held.take() {
+            Some(used) => used,
+            None => opened(primary, give_up).await?,
+        };
+        let begin = async move {
+            let outcome = used.connection.begin().await;
+            (used, outcome)
+        };
+        let (used, outcome) = patiently(primary, begin).await?;
+        match outcome {
+            Ok(()) => return Ok(used),
+            Err(error) if may_pass(primary, &error, give_up) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+fn may_pass(primary: &Primary, error: &StoreError, give_up: Instant) -> bool {
+    primary.urls().kind() != Kind::Sqlite && error.may_pass() && Instant::now() + PAUSE < give_up
+}
+
+async fn transact<T>(
+    held: &mut Held,
+    work: impl AsyncFnOnce(&mut Connection, i64) -> Result<T, StoreError>,
+) -> Result<T, StoreError> {
+    let Held { connection, generation } = held;
+    match work(connection, *generation).await {
+        Ok(value) => connection.commit().await.map(|()| value),
+        Err(error) => {
+            if !matches!(error, StoreError::Database(_)) {
+                connection.rollback().await?;
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Awaits what owns its connection. A server that says nothing for too long, or another that was
+/// promoted meanwhile, ends the wait: the connection goes, and the outcome is unknown.
+async fn patiently<T>(primary: &Primary, work: impl Future<Output = T>) -> Result<T, StoreError> {
+    let given_up = |why: &str| StoreError::Unknown(why.to_owned());
+    tokio::select! {
+        biased;
+        done = work => Ok(done),
+        () = tokio::time::sleep(TRANSACTION_PATIENCE) => Err(given_up("no answer in a minute")),
+        () = primary.superseded() => Err(given_up("another server was promoted meanwhile")),
+    }
+}
+
+/// Whether all of a delivery's rows are there.
+pub(super) async fn is_whole(
+    connection: &mut Connection,
+    delivery: &Delivery,
+) -> Result<bool, StoreError> {
+    let count = Statement::new("SELECT count(*) FROM messages WHERE delivery_id = $1");
+    let rows = connection.number(&count.bind(&delivery.id.0)).await?;
+    Ok(usize::try_from(rows) == Ok(delivery.messages.len()))
+}
+
+/// Writes a row, so that this commit is confirmed as far as commits are: by the standby, where
+/// there is one, and with it all that was committed before. Rows that were only read do not say
+/// that the standby has them too.
+pub(super) async fn confirm(connection: &mut Connection) -> Result<(), StoreError> {
+    let write = "UPDATE counters SET value = value + 1 WHERE name = 'confirmed'";
+    connection.execute(&Statement::new(write)).await.map(drop)
+}
