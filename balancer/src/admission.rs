@@ -1,7 +1,7 @@
 //! Who may come in: so many connections in all, so many of one address, so often.
 //! It does not know what happens inside. `connection` asks it first of all.
 
-use std::net::SocketAddr;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -30,7 +30,7 @@ struct Seats {
 #[derive(Debug)]
 pub struct Seat<'a> {
     admission: &'a Admission,
-    address: &'a SocketAddr,
+    address: &'a IpAddr,
 }
 
 impl Admission {
@@ -71,11 +71,11 @@ impl Admission {
     ///
     /// # Errors
     /// Which of the limits is reached.
-    pub fn admit<'a>(&'a self, address: &'a SocketAddr) -> Result<Seat<'a>, End> {
-        if !self.rate.admits(address.ip()) {
+    pub fn admit<'a>(&'a self, address: &'a IpAddr) -> Result<Seat<'a>, End> {
+        if !self.rate.admits(*address) {
             return Err(End::RefusedRate);
         }
-        if !self.addresses.take(address.ip()) {
+        if !self.addresses.take(*address) {
             return Err(End::RefusedAddress);
         }
         // Taken before it is compared, so that two at the same time cannot both be the last.
@@ -87,7 +87,7 @@ impl Admission {
 
 impl Drop for Seat<'_> {
     fn drop(&mut self) {
-        self.admission.addresses.give_back(self.address.ip());
+        self.admission.addresses.give_back(*self.address);
         self.admission.seats.taken.fetch_sub(1, Ordering::AcqRel);
     }
 }
@@ -98,8 +98,7 @@ mod tests {
 
     #[test]
     fn places_are_given_and_given_back() {
-        let addresses: Vec<_> =
-            (0..5).map(|last: u8| SocketAddr::from(([192, 0, 2, last], 1))).collect();
+        let addresses: Vec<_> = (0..5).map(|last: u8| IpAddr::from([192, 0, 2, last])).collect();
         let address = |last: usize| &addresses[last];
         let admission = Admission::new(3, 2);
         let first = admission.admit(address(1)).expect("one");

@@ -109,6 +109,7 @@ fn live(
 ) -> impl Future<Output = ()> + use<> {
     let Hallway { front, guests, .. } = hallway;
     let service = door.service(&front.backends.picture());
-    let client = Client { socket: client, address, place: (permit, guests.guest()) };
+    let (ip, port) = (address.ip(), address.port());
+    let client = Client { socket: client, ip, port, place: (permit, guests.guest()) };
     carry(client, service, front.clone())
 }

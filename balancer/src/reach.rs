@@ -307,7 +307,7 @@ fn introduce(client: &Client, node: &Socket, version: ProxyProtocol) -> Result<(
         ProxyProtocol::V2 => encode_v2,
     };
     let came_to = client.socket.local_address().map_err(|_| Cause::Local)?;
-    let header = encode(client.address, came_to);
+    let header = encode(client.address(), came_to);
     match node.send(&header, false) {
         Ok(sent) if sent == header.len() => Ok(()),
         Ok(_) => Err(Cause::Local),

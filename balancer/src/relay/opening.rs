@@ -36,7 +36,7 @@ impl Relay<'_> {
                 Some(Greeting::Busy) => return Some(Err(Cause::Busy)),
                 Some(Greeting::Unfinished) if last => return Some(Err(Cause::Closed)),
                 Some(Greeting::Unfinished) => {
-                    self.down.rest = Some(said.into());
+                    self.down.rest = Some(Box::new(said.to_vec()));
                     return None;
                 }
                 // A refusal of this very client, or nothing that is known: not ours to judge.
@@ -83,6 +83,6 @@ impl Relay<'_> {
         self.up.bytes = flight.sent as u64;
         self.up.ended = flight.ended;
         let rest = &flight.said[flight.sent..];
-        self.up.rest = (!rest.is_empty()).then(|| rest.into());
+        self.up.rest = (!rest.is_empty()).then(|| Box::new(rest.to_vec()));
     }
 }
