@@ -11,9 +11,11 @@
 //! | [`spool`], [`journal`] | local temp; the event log |
 //! | [`store`] | the only door to what is kept |
 //! | [`node`], [`condition`] | the door for connections; how the node is |
+//! | `checkup` | is all around a node's settings as it has to be? |
 //! | [`commands`] | what the command line does, a file per verb |
 
 pub mod auth;
+mod checkup;
 pub mod clock;
 pub mod commands;
 pub mod condition;

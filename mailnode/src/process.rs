@@ -33,6 +33,11 @@ impl ProcessIdentity {
         format!("{}/{}/{}/{}", self.boot, self.pid_space, self.pid, self.started)
     }
 
+    /// Whether the run that `text` tells of is one of this machine, since its last start.
+    pub fn is_of_this_machine(&self, text: &str) -> bool {
+        !self.boot.is_empty() && text.split('/').next() == Some(&self.boot)
+    }
+
     /// Whether the run that `text` tells of is known to have ended: it ran under this boot and in
     /// this pid space, and no process has its pid and its start any more. Elsewhere nobody knows.
     pub fn knows_dead(&self, text: &str) -> bool {

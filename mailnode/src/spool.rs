@@ -8,31 +8,38 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use rustix::fs::{FlockOperation, flock};
+
 /// Up to here a message stays in memory: a temp file of 4 KiB would cost more than all the rest.
 pub const MEMORY_BYTES_MAX: usize = 64 * 1024;
 
 /// End of the names of temp files.
 const ENDING: &str = ".spool";
+/// In it the name of the node whose temp it is; locked for as long as that runs.
+const USER: &str = ".node";
 
 /// Local temp: where spooled messages lie, mode 0600, gone when dropped.
 #[derive(Debug)]
 pub struct Temp {
     directory: PathBuf,
     count: AtomicU64,
+    #[expect(dead_code, reason = "its lock is held by it")]
+    user: File,
 }
 
 impl Temp {
-    /// Opens the directory, makes it (0700) if only it is missing, and sweeps what an earlier run
-    /// of this node left there.
+    /// Opens the directory, makes it (0700) if only it is missing, locks it for this node, and
+    /// sweeps what an earlier run of it left there.
     ///
     /// # Errors
-    /// It cannot be made, listed or written to.
-    pub fn open(directory: &Path) -> io::Result<Self> {
+    /// It cannot be made, listed or written to, or another node that runs has it.
+    pub fn open(directory: &Path, node: &str) -> io::Result<Self> {
         if !directory.exists() {
             let mut builder = fs::DirBuilder::new();
             std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
             builder.create(directory)?;
         }
+        let user = take_for(directory, node)?;
         for entry in fs::read_dir(directory)? {
             let path = entry?.path();
             if path.to_string_lossy().ends_with(ENDING) {
@@ -40,7 +47,7 @@ impl Temp {
                 fs::remove_file(&path)?;
             }
         }
-        Ok(Self { directory: directory.to_owned(), count: AtomicU64::new(0) })
+        Ok(Self { directory: directory.to_owned(), count: AtomicU64::new(0), user })
     }
 
     /// A new, empty spool.
@@ -55,6 +62,33 @@ impl Temp {
             OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&path)?;
         Ok(TempFile { file, path })
     }
+}
+
+/// Locks a directory for a node, whose name it writes there.
+fn take_for(directory: &Path, node: &str) -> io::Result<File> {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false).mode(0o600);
+    let mut file = options.open(directory.join(USER))?;
+    if flock(&file, FlockOperation::NonBlockingLockExclusive).is_err() {
+        let mut other = String::new();
+        file.read_to_string(&mut other)?;
+        let text = format!("node {other} runs with it; give each node a directory of its own");
+        return Err(io::Error::new(io::ErrorKind::AddrInUse, text));
+    }
+    file.set_len(0)?;
+    file.write_all(node.as_bytes())?;
+    Ok(file)
+}
+
+/// The node that runs with this directory as its temp; `None`: none does.
+pub fn user_of(directory: &Path) -> Option<String> {
+    let mut file = File::open(directory.join(USER)).ok()?;
+    flock(&file, FlockOperation::NonBlockingLockShared).is_err().then(|| {
+        let mut name = String::new();
+        // Whoever it is, it is not free.
+        let _ = file.read_to_string(&mut name);
+        name
+    })
 }
 
 /// A message being taken.
@@ -156,13 +190,13 @@ mod tests {
 
     fn round_trip(pieces: &[&[u8]]) -> (usize, usize) {
         let directory = tempfile::tempdir().unwrap();
-        let temp = Temp::open(directory.path()).unwrap();
+        let temp = Temp::open(directory.path(), "a").unwrap();
         let mut spool = temp.spool();
         for piece in pieces {
             spool.write(piece).unwrap();
         }
         let mut spooled = spool.finish();
-        let files = fs::read_dir(directory.path()).unwrap().count();
+        let files = names(directory.path()).len();
         for _ in 0..2 {
             let mut back = Vec::new();
             spooled
@@ -175,7 +209,27 @@ mod tests {
         }
         assert_eq!(spooled.length(), pieces.concat().len() as u64);
         drop(spooled);
-        (files, fs::read_dir(directory.path()).unwrap().count())
+        (files, names(directory.path()).len())
+    }
+
+    /// What lies there but the mark of whose it is.
+    fn names(directory: &Path) -> Vec<String> {
+        let all = fs::read_dir(directory).unwrap();
+        let all = all.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        all.filter(|name| name != USER).collect()
+    }
+
+    #[test]
+    fn two_nodes_do_not_share_one() {
+        let directory = tempfile::tempdir().unwrap();
+        assert_eq!(user_of(directory.path()), None);
+        let mine = Temp::open(directory.path(), "a").unwrap();
+        assert_eq!(user_of(directory.path()).as_deref(), Some("a"));
+        let refused = Temp::open(directory.path(), "b").unwrap_err().to_string();
+        assert!(refused.contains("node a runs with it"), "{refused}");
+        drop(mine);
+        assert_eq!(user_of(directory.path()), None);
+        Temp::open(directory.path(), "b").unwrap();
     }
 
     #[test]
@@ -191,11 +245,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         fs::write(directory.path().join("1-2.spool"), "left").unwrap();
         fs::write(directory.path().join("another"), "stays").unwrap();
-        Temp::open(directory.path()).unwrap();
-        let left: Vec<_> = fs::read_dir(directory.path())
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name())
-            .collect();
-        assert_eq!(left, ["another"]);
+        Temp::open(directory.path(), "a").unwrap();
+        assert_eq!(names(directory.path()), ["another"]);
     }
 }

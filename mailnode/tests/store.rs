@@ -199,7 +199,7 @@ async fn aliases_lead_on_and_loops_end() {
 }
 
 async fn keep(store: &Store, place: &Place, name: &str) -> Result<String, StoreError> {
-    let temp = Temp::open(&place.directory.path().join("temp")).unwrap();
+    let temp = Temp::open(&place.directory.path().join("temp"), "a").unwrap();
     let mut spool = temp.spool();
     spool.write(b"body\r\n").unwrap();
     let draft = Draft {

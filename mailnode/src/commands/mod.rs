@@ -38,7 +38,13 @@ enum Verb {
     /// Run a node until SIGTERM or SIGINT
     Run(Config),
     /// Test everything that has to be right for a node to run, and print every fault at once
-    Check(Config),
+    Check {
+        #[command(flatten)]
+        config: Config,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Make the cluster: tables, cluster id, the markers of the file store
     Setup {
         #[command(flatten)]
@@ -191,7 +197,7 @@ impl From<PasswordFault> for CommandError {
 pub async fn obey(line: CommandLine) -> Result<(), CommandError> {
     match line.verb {
         Verb::Run(Config { config }) => run::run(&config).await,
-        Verb::Check(Config { config }) => check::check(&config).await,
+        Verb::Check { config: Config { config }, json } => check::check(&config, json).await,
         Verb::Setup { config: Config { config }, adopt } => setup::setup(&config, adopt).await,
         Verb::Sweep(Config { config }) => setup::sweep(&config).await,
         Verb::Domain { config, action } => {

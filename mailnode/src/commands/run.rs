@@ -148,7 +148,7 @@ fn build(
     journal: Journal,
     epoch: i64,
 ) -> Result<Node, CommandError> {
-    let temp = Temp::open(&config.temp).map_err(|error| {
+    let temp = Temp::open(&config.temp, &config.node.0).map_err(|error| {
         CommandError::failed(&format!("temp directory {}", config.temp.display()), error)
     })?;
     let tls = config.tls.as_ref().map(Tls::open).transpose();

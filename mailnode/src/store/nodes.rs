@@ -127,6 +127,17 @@ impl Store {
     }
 }
 
+impl Store {
+    /// All nodes that were ever started, by name.
+    ///
+    /// # Errors
+    /// The database does not answer.
+    pub async fn nodes(&self) -> Result<Vec<NodeRow>, StoreError> {
+        let list = Statement::new(format!("{NODE} ORDER BY name"));
+        self.database.readers().rows(&list).await?.into_iter().map(NodeRow::read).collect()
+    }
+}
+
 /// A node by a condition that follows.
 const NODE: &str = "SELECT name, epoch, process, \
                     CASE WHEN heartbeat_us = 0 THEN NULL ELSE {now} - heartbeat_us END \

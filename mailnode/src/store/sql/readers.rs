@@ -43,6 +43,11 @@ impl Readers {
         self.0.primary.urls().kind()
     }
 
+    /// How many servers the settings name.
+    pub(in crate::store) fn servers(&self) -> usize {
+        self.0.primary.urls().all().len()
+    }
+
     /// All rows of an answer.
     ///
     /// # Errors
