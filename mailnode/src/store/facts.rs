@@ -101,9 +101,11 @@ impl Store {
             ));
         } else if !awaited.is_empty() && standbys == 0 {
             weaknesses.push(Weakness::new(
-                format!("it waits for the standby `{awaited}`, and none is connected: no commit \
-                         ends"),
-                "start the standby, or, for as long as it is away, set synchronous_standby_names = ''",
+                format!(
+                    "it waits for the standby `{awaited}`, and none is connected: no commit \
+                         ends"
+                ),
+                "start the standby; while it is away, set synchronous_standby_names = ''",
             ));
         }
         Ok((server, weaknesses))
