@@ -15,6 +15,7 @@ use shared::logging::LogConfig;
 pub use self::limits::Limits;
 use self::limits::read_limits;
 use crate::mail::address::is_domain;
+use crate::sasl::Mechanism;
 use crate::store::{DatabaseUrl, DatabaseUrls};
 use crate::tls::TlsFiles;
 
@@ -65,6 +66,10 @@ pub struct NodeConfig {
     pub proxy_protocol_from: Vec<IpNet>,
     /// Passwords are taken without TLS.
     pub plain_text_login: bool,
+    /// The ways to log in besides a command with name and password, the best first.
+    pub mechanisms: Vec<Mechanism>,
+    /// Time between two logins to one maildrop; zero: any.
+    pub login_delay: Duration,
     /// Local temp, this node's alone.
     pub temp: PathBuf,
     /// All limits.
@@ -96,6 +101,14 @@ impl Value for Hostname {
 
     fn parse(text: &str) -> Option<Self> {
         (is_domain(text) && !text.starts_with('[')).then(|| Self(text.to_ascii_lowercase()))
+    }
+}
+
+impl Value for Mechanism {
+    const ALLOWED: &'static str = "SCRAM-SHA-256, PLAIN or LOGIN";
+
+    fn parse(text: &str) -> Option<Self> {
+        Self::named(text)
     }
 }
 
@@ -140,7 +153,7 @@ impl StoreConfig {
 }
 
 /// Keys that only a running node reads.
-const NODE_KEYS: [&str; 9] = [
+const NODE_KEYS: [&str; 11] = [
     "node",
     "hostname",
     "admin",
@@ -148,6 +161,8 @@ const NODE_KEYS: [&str; 9] = [
     "tls",
     "proxy_protocol_from",
     "plain_text_login",
+    "sasl",
+    "login_delay",
     "limits",
     "drain_timeout",
 ];
@@ -219,6 +234,12 @@ fn read_node(root: &mut Map<'_>) -> Option<NodeConfig> {
     }
     let proxy_protocol_from = root.list("proxy_protocol_from");
     let plain_text_login = root.or("plain_text_login", false);
+    let has_sasl = root.has("sasl");
+    let mut mechanisms = root.list("sasl");
+    if !has_sasl {
+        mechanisms = Mechanism::ALL.to_vec();
+    }
+    let login_delay = root.within("login_delay", seconds(0), seconds(0)..=hours(1));
     let limits = read_limits(root.map("limits"));
     let drain_timeout = root.within("drain_timeout", seconds(30), seconds(0)..=hours(1));
     let mut directories = root.map("directories");
@@ -235,6 +256,8 @@ fn read_node(root: &mut Map<'_>) -> Option<NodeConfig> {
         tls,
         proxy_protocol_from,
         plain_text_login,
+        mechanisms,
+        login_delay,
         temp: temp?.0,
         limits,
         drain_timeout,

@@ -7,6 +7,7 @@
 //! | [`smtp`], [`pop3`] | a protocol each: `command`, `session` and `reply` are pure, `mod` lives |
 //! | [`wire`] | the only place that touches a client's socket |
 //! | [`tls`] | the certificate, and its change without a restart |
+//! | [`password`], [`sasl`] | pure: what is kept of a password; how one logs in |
 //! | [`auth`], [`delivery`] | logins; the promise behind 250 |
 //! | [`spool`], [`journal`] | local temp; the event log |
 //! | [`store`] | the only door to what is kept |
@@ -26,8 +27,10 @@ pub mod journal;
 pub mod mail;
 pub mod metrics;
 pub mod node;
+pub mod password;
 pub mod pop3;
 pub mod process;
+pub mod sasl;
 pub mod smtp;
 pub mod spool;
 pub mod store;

@@ -5,11 +5,13 @@ use std::collections::VecDeque;
 
 use harness::script::Party;
 use harness::{ALICE, BOB};
-use mailnode::mail::{DeliveryId, Destination, EmailAddress, Envelope, Guid, MailboxId, Uid};
+use mailnode::mail::{DeliveryId, Destination, EmailAddress, Envelope, MailboxId, Secret, Uid};
+use mailnode::sasl::{Mechanism, Verifier};
 use mailnode::wire::dot::{DotReader, DotWriter, Flaw};
 use mailnode::wire::line::{self, Cut};
 use mailnode::{pop3, smtp};
-use pop3::session::{LoginAnswer, Maildrop, Message};
+use pop3::maildrop::{Listing, Maildrop, Message};
+use pop3::session::LoginAnswer;
 use smtp::session::{NotTaken, RecipientAnswer};
 
 /// Longest line of a command and of a message in this world.
@@ -30,6 +32,8 @@ static POLICIES: std::sync::LazyLock<(smtp::session::Policy, pop3::session::Poli
             hostname,
             plain_text_login: true,
             tls: true,
+            mechanisms: Mechanism::ALL.to_vec(),
+            login_delay_s: 0,
             login_failures_max: 3,
             errors_max: 20,
         };
@@ -204,6 +208,22 @@ impl World {
                 Step::CheckLogin { user, password } => {
                     (session, step) = session.login_checked(self.login(&user, password.reveal()));
                 }
+                Step::FindVerifier { user } => {
+                    let nonce = "from-the-server".to_owned();
+                    (session, step) = session.verifier_found(Some((verifier(&user), nonce)));
+                }
+                Step::Open { user } => {
+                    let known = [ALICE, BOB].into_iter().find(|known| known.address == user);
+                    let password = known.map_or("", |known| known.password);
+                    (session, step) = session.login_checked(self.login(&user, password));
+                }
+                Step::WrongProof => {
+                    (session, step) = session.login_checked(LoginAnswer::Wrong);
+                }
+                Step::List(listing) => {
+                    self.list(&session, listing);
+                    return Talk::Pop3(session);
+                }
                 Step::Remove(mailbox, uids) => {
                     self.kept.retain(|kept| {
                         kept.mailbox != mailbox || uids.iter().all(|uid| *uid != kept.uid)
@@ -225,13 +245,18 @@ impl World {
             return LoginAnswer::Wrong;
         };
         let hers = self.kept.iter().filter(|kept| kept.mailbox == mailbox);
-        let messages = hers.map(|kept| Message {
-            uid: kept.uid,
-            guid: Guid(format!("guid{}", kept.uid.0)),
-            octets: kept.bytes.len() as i64,
-            file: String::new(),
+        let mut maildrop = Maildrop::new(mailbox);
+        hers.for_each(|kept| {
+            let guid = format!("guid{}", kept.uid.0);
+            maildrop.add(kept.uid, &guid, kept.bytes.len() as i64, "");
         });
-        LoginAnswer::Opened(Maildrop { mailbox, messages: messages.collect() })
+        LoginAnswer::Opened(maildrop)
+    }
+
+    fn list(&mut self, session: &pop3::session::Session<'_>, listing: Listing) {
+        self.server_says(&pop3::reply::Reply::listing().to_wire());
+        self.said.extend(session.lines(listing));
+        self.said.push_back(".".to_owned());
     }
 
     fn send(&mut self, message: &Message, body_lines: Option<u64>) {
@@ -255,6 +280,16 @@ fn top(text: &str, count: usize) -> String {
     let (header, body) = text.split_at(end + 4);
     let lines = body.split_inclusive("\r\n").take(count);
     format!("{header}{}", lines.collect::<String>())
+}
+
+/// What a proof is checked with; whoever does not live here has one that fits nobody.
+fn verifier(user: &str) -> Verifier {
+    let known = [ALICE, BOB].into_iter().find(|known| known.address == user);
+    let of = |known: harness::User| Secret::new(known.password.to_owned());
+    match known {
+        Some(known) => Verifier::with(&of(known), b"salt", 4096),
+        None => Verifier::for_nobody(b"", user),
+    }
 }
 
 /// Who lives here: the same people as in a test's cluster.

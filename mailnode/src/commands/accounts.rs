@@ -6,9 +6,9 @@ use std::io::{BufRead, Read};
 use serde::Serialize;
 
 use super::{CommandError, address};
-use crate::auth;
 use crate::mail::Secret;
 use crate::mail::address::is_domain;
+use crate::password;
 use crate::store::Store;
 
 /// More of a line of standard input is not read.
@@ -39,7 +39,7 @@ pub(super) async fn add_users(store: &Store, addresses: &[String]) -> Result<(),
     let addresses: Vec<_> = addresses.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
     let password = read_password()?;
     for address in addresses {
-        let hash = auth::hash(&password)?;
+        let hash = password::hash(&password)?;
         store.add_user(address.clone(), hash).await?;
         println!("{address} is there");
     }
@@ -56,7 +56,7 @@ pub(super) async fn list_users(store: &Store, json: bool) -> Result<(), CommandE
 
 pub(super) async fn set_password(store: &Store, text: &str) -> Result<(), CommandError> {
     let address = address(text)?;
-    let hash = auth::hash(&read_password()?)?;
+    let hash = password::hash(&read_password()?)?;
     store.set_password(address.clone(), hash).await?;
     println!("{address} has another password");
     Ok(())

@@ -13,9 +13,9 @@ use clap::{Args, Parser, Subcommand};
 use clap_complete::Shell;
 use shared::config::Faults;
 
-use crate::auth::PasswordFault;
 use crate::config::StoreConfig;
 use crate::mail::{AddressFault, EmailAddress};
+use crate::password::PasswordFault;
 use crate::store::{Store, StoreError};
 
 /// Mail node: one of N equal mail servers over one SQL database and one file store.

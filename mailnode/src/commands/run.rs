@@ -171,6 +171,8 @@ fn build(
             hostname: hostname.clone(),
             plain_text_login: config.plain_text_login,
             tls: tls.is_some(),
+            mechanisms: config.mechanisms.clone(),
+            login_delay_s: config.login_delay.as_secs(),
             login_failures_max: limits.login_failures_max,
             errors_max: limits.errors_max,
         },

@@ -28,6 +28,8 @@ pub struct Limits {
     pub errors_max: u32,
     /// Wrong logins after which a client is sent away.
     pub login_failures_max: u32,
+    /// A wrong login is answered no sooner.
+    pub login_failure_delay: Duration,
     /// How long an SMTP client may take.
     pub smtp_patience: Patience,
     /// How long a POP3 client may take.
@@ -67,6 +69,8 @@ pub(super) fn read_limits(given: Option<Map<'_>>) -> Limits {
     limits.errors_max = given.within("errors_max", limits.errors_max, 1..=1000);
     limits.login_failures_max =
         given.within("login_failures_max", limits.login_failures_max, 1..=100);
+    limits.login_failure_delay =
+        given.within("login_failure_delay", limits.login_failure_delay, seconds(0)..=seconds(60));
     let time =
         |given: &mut Map<'_>, key, default| given.within(key, default, seconds(1)..=hours(24));
     limits.smtp_patience.silence =
@@ -90,6 +94,7 @@ impl Default for Limits {
             connections_per_address_max: 100,
             errors_max: 20,
             login_failures_max: 3,
+            login_failure_delay: seconds(1),
             // RFC 5321 §4.5.3.2.7 asks for 5 minutes at least
             smtp_patience: Patience { silence: seconds(300), message: hours(1) },
             // RFC 1939 §3 asks for 10 minutes at least

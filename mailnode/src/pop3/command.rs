@@ -2,6 +2,7 @@
 //! It does not know whether the command fits the moment; the session decides that.
 
 use crate::mail::Secret;
+use crate::sasl;
 
 /// A command, understood. Message numbers count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -33,10 +34,25 @@ pub enum Command {
     Noop,
     /// `STLS` (RFC 2595 §4)
     StartTls,
+    /// `AUTH [mechanism [initial response]]` (RFC 5034 §4), decoded; without anything it asks for
+    /// the names of all, as clients older than CAPA do.
+    Auth(Option<(String, Option<Initial>)>),
+    /// `UTF8` (RFC 6856 §2)
+    Utf8,
     /// `CAPA`
     Capabilities,
     /// `QUIT`
     Quit,
+}
+
+/// An initial response: it may hold a password, so no log shows it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Initial(pub Vec<u8>);
+
+impl std::fmt::Debug for Initial {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Initial")
+    }
 }
 
 /// Why a line is no command.
@@ -80,6 +96,22 @@ impl Command {
             "STAT" => alone(Self::Stat),
             "RSET" => alone(Self::Reset),
             "NOOP" => alone(Self::Noop),
+            "UTF8" => alone(Self::Utf8),
+            "AUTH" => match words[..] {
+                [] => Ok(Self::Auth(None)),
+                [mechanism] => Ok(Self::Auth(Some((mechanism.to_owned(), None)))),
+                // An initial response of nothing is said as `=`.
+                [mechanism, "="] => {
+                    Ok(Self::Auth(Some((mechanism.to_owned(), Some(Initial(Vec::new()))))))
+                }
+                [mechanism, initial] => match sasl::decode(initial) {
+                    None => wrong("the initial response is no base64"),
+                    Some(initial) => {
+                        Ok(Self::Auth(Some((mechanism.to_owned(), Some(Initial(initial))))))
+                    }
+                },
+                _ => wrong("it is AUTH mechanism [initial response]"),
+            },
             "STLS" => alone(Self::StartTls),
             "CAPA" => alone(Self::Capabilities),
             "QUIT" => alone(Self::Quit),
@@ -117,8 +149,29 @@ mod tests {
         );
         assert_eq!(Command::parse("LIST"), Ok(Command::List(None)));
         assert_eq!(Command::parse("LIST 7"), Ok(Command::List(Some(7))));
+        let auth = |name: &str, initial: Option<&[u8]>| {
+            Ok(Command::Auth(Some((
+                name.to_owned(),
+                initial.map(|octets| Initial(octets.to_vec())),
+            ))))
+        };
+        assert_eq!(Command::parse("AUTH"), Ok(Command::Auth(None)));
+        assert_eq!(Command::parse("auth PLAIN"), auth("PLAIN", None));
+        assert_eq!(Command::parse("AUTH PLAIN ="), auth("PLAIN", Some(b"")));
+        assert_eq!(Command::parse("AUTH PLAIN AGEAYg=="), auth("PLAIN", Some(b"\0a\0b")));
         assert_eq!(Command::parse("TOP 1 0"), Ok(Command::Top { number: 1, lines: 0 }));
-        for faulty in ["LIST x", "RETR", "RETR 1 2", "TOP 1", "STAT 1", "DELE -1", "PASS", "USER"] {
+        for faulty in [
+            "LIST x",
+            "RETR",
+            "RETR 1 2",
+            "TOP 1",
+            "STAT 1",
+            "DELE -1",
+            "PASS",
+            "USER",
+            "AUTH PLAIN !",
+            "UTF8 x",
+        ] {
             assert!(matches!(Command::parse(faulty), Err(CommandFault::Arguments(_))), "{faulty}");
         }
         assert_eq!(Command::parse("XTND"), Err(CommandFault::Unknown));
@@ -126,8 +179,10 @@ mod tests {
 
     #[test]
     fn a_password_shows_in_no_log() {
-        let shown = format!("{:?}", Command::parse("PASS hush").unwrap());
-        assert!(!shown.contains("hush"), "{shown}");
+        for line in ["PASS hush", "AUTH PLAIN aHVzaA=="] {
+            let shown = format!("{:?}", Command::parse(line).unwrap());
+            assert!(!shown.contains("hush") && !shown.contains("104"), "{shown}");
+        }
     }
 
     proptest! {

@@ -2,24 +2,30 @@
 //! It does not know what a command means; the session decides, each arm here does one thing for it.
 
 pub mod command;
+pub mod maildrop;
 pub mod reply;
 pub mod session;
+mod transaction;
 
 use std::io;
+use std::time::Instant;
 
 use crate::auth::Verdict;
-use crate::mail::{Guid, MailboxId, Secret, Uid};
+use crate::mail::{MailboxId, Secret, Uid};
 use crate::metrics::{self, Protocol};
 use crate::node::Node;
-use crate::store::{Listed, StoreError};
+use crate::store::StoreError;
 use crate::wire::dot::DotWriter;
 use crate::wire::{Line, Wire, WireError};
 
+use self::maildrop::{Listing, Maildrop, Message};
 use self::reply::Reply;
-use self::session::{Heard, LoginAnswer, Maildrop, Message, Session, Step};
+use self::session::{Heard, LoginAnswer, Session, Step};
 
 /// A message is read and sent in pieces of this size: what a download holds in memory.
 const PIECE_BYTES: usize = 64 * 1024;
+/// A listing is sent in pieces of this size.
+const LISTING_BYTES: usize = 8 * 1024;
 
 /// The whole life of one POP3 connection, from the greeting on.
 ///
@@ -40,7 +46,30 @@ pub async fn serve(wire: &mut Wire, protocol: Protocol, node: &Node) -> Result<(
                 hear(wire, session.encrypted(), node).await?
             }
             Step::CheckLogin { user, password } => {
-                session.login_checked(log_in(&user, password, protocol, node).await)
+                let login = log_in(&user, Shown::Password(password), node);
+                session.login_checked(answer(&user, protocol, node, login).await)
+            }
+            Step::FindVerifier { user } => {
+                session.verifier_found(match node.authority.verifier(&user).await {
+                    Ok(found) => Some(found),
+                    Err(error) => {
+                        tracing::warn!(user, %error, "a verifier could not be looked up");
+                        metrics::login(protocol, "trouble");
+                        None
+                    }
+                })
+            }
+            Step::Open { user } => {
+                let login = log_in(&user, Shown::Proof, node);
+                session.login_checked(answer(&user, protocol, node, login).await)
+            }
+            Step::WrongProof => {
+                let login = async { Ok(None) };
+                session.login_checked(answer("(a proof)", protocol, node, login).await)
+            }
+            Step::List(listing) => {
+                list(wire, &session, listing).await?;
+                hear(wire, session, node).await?
             }
             Step::Send { message, body_lines } => {
                 send(wire, message, body_lines, node).await?;
@@ -74,11 +103,29 @@ async fn say(wire: &mut Wire, reply: &Reply) -> Result<(), WireError> {
     wire.say(reply.to_wire().as_bytes()).await
 }
 
-async fn log_in(user: &str, password: Secret, protocol: Protocol, node: &Node) -> LoginAnswer {
-    let (answer, result) = match open(user, password, node).await {
+/// How a client has shown who it is.
+enum Shown {
+    /// By this.
+    Password(Secret),
+    /// By a proof, which was right.
+    Proof,
+}
+
+/// What a login came to, told, counted, and, where it is wrong, put off: an answer comes no sooner
+/// for those who exist than for those who do not, and guessing is slow.
+async fn answer(
+    user: &str,
+    protocol: Protocol,
+    node: &Node,
+    login: impl Future<Output = Result<Option<Maildrop>, StoreError>>,
+) -> LoginAnswer {
+    let begun = Instant::now();
+    let (answer, result) = match login.await {
         Ok(Some(maildrop)) => (LoginAnswer::Opened(maildrop), "right"),
         Ok(None) => {
             tracing::info!(user, "wrong login");
+            let left = node.limits.login_failure_delay.saturating_sub(begun.elapsed());
+            tokio::time::sleep(left).await;
             (LoginAnswer::Wrong, "wrong")
         }
         Err(error) => {
@@ -92,19 +139,34 @@ async fn log_in(user: &str, password: Secret, protocol: Protocol, node: &Node) -
 
 /// Checks a login and opens the maildrop. A store that is away is trouble here already: a client
 /// must not be shown messages that it cannot read, nor an empty maildrop.
-async fn open(user: &str, password: Secret, node: &Node) -> Result<Option<Maildrop>, StoreError> {
-    let Verdict::Right(mailbox) = node.authority.check(user, password).await? else {
-        return Ok(None);
+async fn log_in(user: &str, shown: Shown, node: &Node) -> Result<Option<Maildrop>, StoreError> {
+    let verdict = match shown {
+        Shown::Password(password) => node.authority.check(user, password).await?,
+        Shown::Proof => node.authority.proven(user).await?,
     };
+    let Verdict::Right(mailbox) = verdict else { return Ok(None) };
     node.store.files().check().await?;
-    let rows = node.store.list(mailbox).await?;
-    let message = |row: Listed| Message {
-        uid: Uid(row.uid),
-        guid: Guid(row.guid),
-        octets: row.octets,
-        file: row.file,
-    };
-    Ok(Some(Maildrop { mailbox, messages: rows.into_iter().map(message).collect() }))
+    let mut maildrop = Maildrop::new(mailbox);
+    for row in node.store.list(mailbox).await? {
+        maildrop.add(Uid(row.uid), &row.guid, row.octets, &row.file);
+    }
+    Ok(Some(maildrop))
+}
+
+/// Says a listing line by line: none is held longer than it takes to send it.
+async fn list(wire: &mut Wire, session: &Session<'_>, listing: Listing) -> Result<(), WireError> {
+    say(wire, &Reply::listing()).await?;
+    let mut piece = String::new();
+    for line in session.lines(listing) {
+        piece.push_str(&line);
+        piece.push_str("\r\n");
+        if piece.len() > LISTING_BYTES {
+            wire.say(piece.as_bytes()).await?;
+            piece.clear();
+        }
+    }
+    piece.push_str(".\r\n");
+    wire.say(piece.as_bytes()).await
 }
 
 /// Removes what was marked. True: all of it is gone.

@@ -1,31 +1,46 @@
 //! What the server says: every reply of the POP3 session, in one place (RFC 1939 §3; response
 //! codes in brackets of RFC 2449 §8 and RFC 3206). It does not know when to say which.
 
+use crate::sasl;
+
 /// A reply: a status line, and where one belongs a multi-line rest.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Reply {
-    good: bool,
+    mark: Mark,
     text: String,
     lines: Option<Vec<String>>,
 }
 
+/// What a reply begins with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mark {
+    Good,
+    Bad,
+    /// A challenge of SASL.
+    Challenge,
+}
+
 impl Reply {
     fn good(text: impl Into<String>) -> Self {
-        Self { good: true, text: text.into(), lines: None }
+        Self { mark: Mark::Good, text: text.into(), lines: None }
     }
 
     fn bad(text: impl Into<String>) -> Self {
-        Self { good: false, text: text.into(), lines: None }
+        Self { mark: Mark::Bad, text: text.into(), lines: None }
     }
 
     /// Whether it is a `+OK`.
     pub fn is_good(&self) -> bool {
-        self.good
+        self.mark == Mark::Good
     }
 
     /// The reply as it goes over the wire. No line of a multi-line reply here begins with a dot.
     pub fn to_wire(&self) -> String {
-        let mark = if self.good { "+OK" } else { "-ERR" };
+        let mark = match self.mark {
+            Mark::Good => "+OK",
+            Mark::Bad => "-ERR",
+            Mark::Challenge => "+",
+        };
         let mut wire = format!("{mark} {}\r\n", self.text);
         if let Some(lines) = &self.lines {
             for line in lines {
@@ -44,7 +59,47 @@ impl Reply {
 
     /// CAPA (RFC 2449 §6), with the names of what is on offer now.
     pub fn capabilities(lines: Vec<String>) -> Self {
-        Self { good: true, text: "capabilities follow".to_owned(), lines: Some(lines) }
+        Self { lines: Some(lines), ..Self::good("capabilities follow") }
+    }
+
+    /// AUTH alone, with the names of what is on offer now.
+    pub fn mechanisms(lines: Vec<String>) -> Self {
+        Self { lines: Some(lines), ..Self::good("mechanisms follow") }
+    }
+
+    /// What SASL asks (RFC 5034 §4).
+    pub fn challenge(octets: &[u8]) -> Self {
+        Self { mark: Mark::Challenge, ..Self::good(sasl::encode(octets)) }
+    }
+
+    /// The client has thought better of it.
+    pub fn cancelled() -> Self {
+        Self::bad("given up, as you wish")
+    }
+
+    /// What was said in an exchange is no response.
+    pub fn wrong_response() -> Self {
+        Self::bad("that is no response to it")
+    }
+
+    /// AUTH with a name that is not on offer.
+    pub fn unknown_mechanism() -> Self {
+        Self::bad("this mechanism is not offered here")
+    }
+
+    /// UTF8.
+    pub fn utf8() -> Self {
+        Self::good("UTF-8 it is")
+    }
+
+    /// Somebody else has the maildrop open (RFC 2449 §8.1.1).
+    pub fn in_use() -> Self {
+        Self::bad("[IN-USE] another session has this maildrop open")
+    }
+
+    /// A login too soon after the last one (RFC 2449 §8.1.1).
+    pub fn too_soon(seconds: u64) -> Self {
+        Self::bad(format!("[LOGIN-DELAY] one login in {seconds} seconds, no more"))
     }
 
     /// USER: the same for those who exist and those who do not.
@@ -67,9 +122,9 @@ impl Reply {
         Self::good(format!("{number} {what}"))
     }
 
-    /// LIST and UIDL of all.
-    pub fn all(lines: Vec<String>) -> Self {
-        Self { good: true, text: format!("{} messages", lines.len()), lines: Some(lines) }
+    /// The line before those of LIST and UIDL of all; they end with a dot.
+    pub fn listing() -> Self {
+        Self::good("all messages, and a dot after them")
     }
 
     /// The line before a message of RETR or TOP.

@@ -1,48 +1,33 @@
-//! What a command means now, and what comes next (RFC 1939 §4-§6):
+//! What a command means now, and what comes next (RFC 1939 §4-§6, RFC 5034):
 //! (state, input) → (state, step).
 //! It does not know sockets, the clock or the database: `pop3::serve` does what each step asks
 //! and tells the outcome.
 
-use crate::mail::{Guid, MailboxId, Secret, Uid};
+use crate::mail::{MailboxId, Secret, Uid};
+use crate::sasl::{self, Exchange, Mechanism, Verifier};
 
-use super::command::{Command, CommandFault};
+use super::command::{Command, CommandFault, Initial};
+use super::maildrop::{Listing, Maildrop, Message};
 use super::reply::Reply;
+use super::transaction::transact;
 
 /// What a session goes by; the same for all of a node.
 #[derive(Debug, Clone)]
 pub struct Policy {
     /// The name in the greeting.
     pub hostname: String,
-    /// USER and PASS are taken although the connection is not encrypted.
+    /// Passwords are taken although the connection is not encrypted.
     pub plain_text_login: bool,
     /// STLS is offered.
     pub tls: bool,
+    /// The ways to log in besides USER and PASS, the best first.
+    pub mechanisms: Vec<Mechanism>,
+    /// Seconds between two logins to one maildrop; 0: any.
+    pub login_delay_s: u64,
     /// Wrong logins after which the client is sent away.
     pub login_failures_max: u32,
     /// Faulty commands after which the client is sent away.
     pub errors_max: u32,
-}
-
-/// A mailbox as it was at login (RFC 1939 §8: no message comes or goes during the session).
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Maildrop {
-    /// The mailbox.
-    pub mailbox: MailboxId,
-    /// Its messages, oldest first.
-    pub messages: Vec<Message>,
-}
-
-/// One message of a maildrop.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Message {
-    /// Its number in the mailbox.
-    pub uid: Uid,
-    /// Its identity for ever.
-    pub guid: Guid,
-    /// Its size as RETR sends it, dots not counted.
-    pub octets: i64,
-    /// Its file, beneath the mail root.
-    pub file: String,
 }
 
 /// One input: a line without its CRLF, or the news that it was no line of text.
@@ -68,6 +53,20 @@ pub enum Step {
         /// As given.
         password: Secret,
     },
+    /// Find what this user's proof is checked with, then call [`Session::verifier_found`].
+    FindVerifier {
+        /// The whole address, as given.
+        user: String,
+    },
+    /// The login is right: open the maildrop, then call [`Session::login_checked`].
+    Open {
+        /// The whole address, as given.
+        user: String,
+    },
+    /// The proof is wrong: do what belongs to a wrong login, then call [`Session::login_checked`].
+    WrongProof,
+    /// Say [`Reply::listing`] and [`Session::lines`], and read on.
+    List(Listing),
     /// Say [`Reply::message_follows`] and send the message, or [`Reply::trouble`], and read on.
     Send {
         /// The message.
@@ -88,6 +87,10 @@ pub enum LoginAnswer {
     Opened(Maildrop),
     /// Wrong name or wrong password, nobody is told which; or an account that may not log in.
     Wrong,
+    /// Right, and somebody else has the maildrop open, on whichever node.
+    InUse,
+    /// Right, and too soon after the last login.
+    TooSoon,
     /// Nobody could say: temporary.
     Trouble,
 }
@@ -96,8 +99,9 @@ pub enum LoginAnswer {
 #[derive(Debug)]
 enum State {
     Authorization { user: Option<String> },
+    Authenticating(Exchange),
     LoggingIn,
-    Transaction { maildrop: Maildrop, marked: Vec<bool> },
+    Transaction(Maildrop),
     Update,
 }
 
@@ -107,6 +111,8 @@ pub struct Session<'p> {
     policy: &'p Policy,
     state: State,
     encrypted: bool,
+    /// UTF8 was said (RFC 6856 §2).
+    utf8: bool,
     errors: u32,
     login_failures: u32,
 }
@@ -115,7 +121,8 @@ impl<'p> Session<'p> {
     /// A new session and the greeting that opens it. `encrypted`: TLS came before it.
     pub fn greet(policy: &'p Policy, encrypted: bool) -> (Self, Reply) {
         let state = State::Authorization { user: None };
-        let session = Self { policy, state, encrypted, errors: 0, login_failures: 0 };
+        let (utf8, errors, login_failures) = (false, 0, 0);
+        let session = Self { policy, state, encrypted, utf8, errors, login_failures };
         (session, Reply::greeting(&policy.hostname))
     }
 
@@ -126,38 +133,26 @@ impl<'p> Session<'p> {
         Self { state: State::Authorization { user: None }, encrypted: true, ..self }
     }
 
-    /// What is on offer now, as CAPA tells it.
-    fn capabilities(&self) -> Vec<String> {
-        let mut lines = vec![
-            "TOP",
-            "UIDL",
-            "RESP-CODES",
-            "AUTH-RESP-CODE",
-            "PIPELINING",
-            "EXPIRE NEVER",
-            "IMPLEMENTATION mailnode",
-        ];
-        if self.takes_passwords() {
-            lines.push("USER");
-        }
-        if self.policy.tls && !self.encrypted && self.is_idle() {
-            lines.push("STLS");
-        }
-        lines.into_iter().map(str::to_owned).collect()
-    }
-
-    /// Whether a password may be said as it is.
-    fn takes_passwords(&self) -> bool {
-        self.encrypted || self.policy.plain_text_login
-    }
-
     /// Whether no maildrop is open: cut off now, the client loses no mark it has set.
     pub fn is_idle(&self) -> bool {
-        matches!(self.state, State::Authorization { .. })
+        matches!(self.state, State::Authorization { .. } | State::Authenticating(_))
+    }
+
+    /// The lines of [`Step::List`].
+    pub fn lines(&self, listing: Listing) -> impl Iterator<Item = String> + '_ {
+        let maildrop = match &self.state {
+            State::Transaction(maildrop) => Some(maildrop),
+            _ => None,
+        };
+        maildrop.into_iter().flat_map(move |maildrop| maildrop.lines(listing))
     }
 
     /// One line was heard.
     pub fn hear(mut self, heard: Heard<'_>) -> (Self, Step) {
+        if let State::Authenticating(exchange) = self.state {
+            self.state = State::Authorization { user: None };
+            return self.respond(exchange, heard);
+        }
         let understood = match heard {
             Heard::NoText => Err(Reply::wrong_line()),
             Heard::Line(line) => Command::parse(line).map_err(|fault| match fault {
@@ -167,33 +162,42 @@ impl<'p> Session<'p> {
         };
         match understood {
             Ok(command) => self.obey(command),
-            Err(reply) => {
-                self.errors += 1;
-                if self.errors >= self.policy.errors_max {
-                    return (self, Step::Close(Reply::too_many_errors()));
-                }
-                (self, Step::Say(reply))
-            }
+            Err(reply) => self.faulty(reply),
         }
     }
 
-    /// The answer to [`Step::CheckLogin`].
+    /// The answer to [`Step::CheckLogin`], [`Step::Open`] and [`Step::WrongProof`].
     pub fn login_checked(mut self, answer: LoginAnswer) -> (Self, Step) {
         self.state = State::Authorization { user: None };
-        match answer {
+        let reply = match answer {
             LoginAnswer::Opened(maildrop) => {
-                let count = maildrop.messages.len();
-                self.state = State::Transaction { maildrop, marked: vec![false; count] };
-                (self, Step::Say(Reply::logged_in(count)))
+                let reply = Reply::logged_in(maildrop.len());
+                self.state = State::Transaction(maildrop);
+                reply
             }
-            LoginAnswer::Trouble => (self, Step::Say(Reply::trouble())),
+            LoginAnswer::Trouble => Reply::trouble(),
+            LoginAnswer::InUse => Reply::in_use(),
+            LoginAnswer::TooSoon => Reply::too_soon(self.policy.login_delay_s),
             LoginAnswer::Wrong => {
                 self.login_failures += 1;
                 if self.login_failures >= self.policy.login_failures_max {
                     return (self, Step::Close(Reply::too_many_logins()));
                 }
-                (self, Step::Say(Reply::wrong_login()))
+                Reply::wrong_login()
             }
+        };
+        (self, Step::Say(reply))
+    }
+
+    /// The answer to [`Step::FindVerifier`]: the user's, or one that fits nobody, and a nonce;
+    /// `None`: nobody could say.
+    pub fn verifier_found(mut self, found: Option<(Verifier, String)>) -> (Self, Step) {
+        match (std::mem::replace(&mut self.state, State::LoggingIn), found) {
+            (State::Authenticating(exchange), Some((verifier, nonce))) => {
+                let (exchange, step) = exchange.verifier_found(verifier, &nonce);
+                self.go_on(exchange, step)
+            }
+            _ => self.login_checked(LoginAnswer::Trouble),
         }
     }
 
@@ -203,6 +207,49 @@ impl<'p> Session<'p> {
         (self, Step::Close(reply))
     }
 
+    fn faulty(mut self, reply: Reply) -> (Self, Step) {
+        self.errors += 1;
+        if self.errors >= self.policy.errors_max {
+            return (self, Step::Close(Reply::too_many_errors()));
+        }
+        (self, Step::Say(reply))
+    }
+
+    /// What is on offer now, as CAPA tells it (RFC 2449 §6).
+    fn capabilities(&self) -> Vec<String> {
+        let mut lines: Vec<String> =
+            ["TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "EXPIRE NEVER"]
+                .map(str::to_owned)
+                .into();
+        if self.policy.login_delay_s > 0 {
+            lines.push(format!("LOGIN-DELAY {}", self.policy.login_delay_s));
+        }
+        lines.push("UTF8 USER".to_owned());
+        lines.push("IMPLEMENTATION mailnode".to_owned());
+        if self.takes_passwords() {
+            lines.push("USER".to_owned());
+        }
+        let offered: Vec<_> = self.mechanisms().map(Mechanism::name).collect();
+        if !offered.is_empty() {
+            lines.push(format!("SASL {}", offered.join(" ")));
+        }
+        if self.policy.tls && !self.encrypted && self.is_idle() {
+            lines.push("STLS".to_owned());
+        }
+        lines
+    }
+
+    /// Whether a password may be said as it is.
+    fn takes_passwords(&self) -> bool {
+        self.encrypted || self.policy.plain_text_login
+    }
+
+    fn mechanisms(&self) -> impl Iterator<Item = Mechanism> + '_ {
+        let takes_passwords = self.takes_passwords();
+        let all = self.policy.mechanisms.iter().copied();
+        all.filter(move |mechanism| takes_passwords || !mechanism.says_password())
+    }
+
     fn obey(self, command: Command) -> (Self, Step) {
         if command == Command::Capabilities {
             let reply = Reply::capabilities(self.capabilities());
@@ -210,117 +257,100 @@ impl<'p> Session<'p> {
         }
         match self.state {
             State::Authorization { .. } => self.authorize(command),
-            State::Transaction { maildrop, marked } => {
-                let (state, step) = transact(maildrop, marked, command);
+            State::Transaction(mut maildrop) => {
+                let is_over = command == Command::Quit;
+                let step = transact(&mut maildrop, command);
+                let state = if is_over { State::Update } else { State::Transaction(maildrop) };
                 (Self { state, ..self }, step)
             }
-            State::LoggingIn | State::Update => (self, Step::Close(Reply::wrong_moment())),
+            State::Authenticating(_) | State::LoggingIn | State::Update => {
+                (self, Step::Close(Reply::wrong_moment()))
+            }
         }
     }
 
     fn authorize(mut self, command: Command) -> (Self, Step) {
-        let takes_passwords = self.takes_passwords();
-        match (command, self.state) {
-            (Command::StartTls, state) => {
-                let step = match (self.encrypted, self.policy.tls) {
-                    (true, _) => Step::Say(Reply::tls_already()),
-                    (false, false) => Step::Say(Reply::no_tls()),
-                    (false, true) => Step::StartTls(Reply::tls_begins()),
-                };
-                (Self { state, ..self }, step)
+        let before = std::mem::replace(&mut self.state, State::Authorization { user: None });
+        let reply = match command {
+            Command::Quit => return (self, Step::Close(Reply::bye())),
+            Command::StartTls if self.encrypted => Reply::tls_already(),
+            Command::StartTls if !self.policy.tls => Reply::no_tls(),
+            // RFC 6856 §2.1: what was agreed on must not be taken away unseen.
+            Command::StartTls if self.utf8 => Reply::wrong_moment(),
+            Command::StartTls => return (self, Step::StartTls(Reply::tls_begins())),
+            Command::Utf8 => {
+                self.utf8 = true;
+                Reply::utf8()
             }
-            (Command::Quit, state) => (Self { state, ..self }, Step::Close(Reply::bye())),
-            (Command::User(_), state) if !takes_passwords => {
-                (Self { state, ..self }, Step::Say(Reply::no_plain_text_login()))
-            }
-            (Command::User(name), _) => {
+            Command::User(_) if !self.takes_passwords() => Reply::no_plain_text_login(),
+            Command::User(name) => {
                 self.state = State::Authorization { user: Some(name) };
-                (self, Step::Say(Reply::send_password()))
+                Reply::send_password()
             }
-            (Command::Pass(password), State::Authorization { user: Some(user) }) => {
-                let state = State::LoggingIn;
-                (Self { state, ..self }, Step::CheckLogin { user, password })
+            Command::Pass(password) => match before {
+                State::Authorization { user: Some(user) } => {
+                    self.state = State::LoggingIn;
+                    return (self, Step::CheckLogin { user, password });
+                }
+                _ => Reply::wrong_moment(),
+            },
+            Command::Auth(None) => {
+                Reply::mechanisms(self.mechanisms().map(|one| one.name().to_owned()).collect())
             }
-            (_, state) => (Self { state, ..self }, Step::Say(Reply::wrong_moment())),
+            Command::Auth(Some((name, initial))) => return self.authenticate(&name, initial),
+            _ => Reply::wrong_moment(),
+        };
+        (self, Step::Say(reply))
+    }
+
+    /// AUTH mechanism [initial response] (RFC 5034 §4).
+    fn authenticate(self, name: &str, initial: Option<Initial>) -> (Self, Step) {
+        let known = Mechanism::named(name);
+        let Some(mechanism) = known.filter(|known| self.policy.mechanisms.contains(known)) else {
+            return self.faulty(Reply::unknown_mechanism());
+        };
+        if mechanism.says_password() && !self.takes_passwords() {
+            return (self, Step::Say(Reply::no_plain_text_login()));
+        }
+        let (exchange, step) =
+            Exchange::begin(mechanism, initial.as_ref().map(|initial| &*initial.0));
+        self.go_on(exchange, step)
+    }
+
+    /// A line in the midst of an exchange: `*`, or a response in base64.
+    fn respond(self, exchange: Exchange, heard: Heard<'_>) -> (Self, Step) {
+        match heard {
+            Heard::Line("*") => (self, Step::Say(Reply::cancelled())),
+            Heard::Line(line) => match sasl::decode(line) {
+                Some(response) => {
+                    let (exchange, step) = exchange.hear(&response);
+                    self.go_on(exchange, step)
+                }
+                None => self.faulty(Reply::wrong_response()),
+            },
+            Heard::NoText => self.faulty(Reply::wrong_line()),
         }
     }
-}
 
-/// RFC 1939 §5: the commands of an open maildrop.
-fn transact(maildrop: Maildrop, mut marked: Vec<bool>, command: Command) -> (State, Step) {
-    // A number that names a message not marked, as its index.
-    let find = |number: usize| match number.checked_sub(1) {
-        Some(index) if marked.get(index) == Some(&false) => Some(index),
-        _ => None,
-    };
-    let none = || Step::Say(Reply::no_such_message());
-    let step = match command {
-        Command::Stat => {
-            let (count, octets) = left(&maildrop, &marked)
-                .fold((0, 0), |(count, octets), (_, message)| (count + 1, octets + message.octets));
-            Step::Say(Reply::stat(count, octets))
-        }
-        Command::List(Some(number)) => find(number).map_or_else(none, |index| {
-            Step::Say(Reply::one(number, &maildrop.messages[index].octets.to_string()))
-        }),
-        Command::Uidl(Some(number)) => find(number).map_or_else(none, |index| {
-            Step::Say(Reply::one(number, &maildrop.messages[index].guid.0))
-        }),
-        Command::List(None) => Step::Say(Reply::all(
-            left(&maildrop, &marked)
-                .map(|(number, message)| format!("{number} {}", message.octets))
-                .collect(),
-        )),
-        Command::Uidl(None) => Step::Say(Reply::all(
-            left(&maildrop, &marked)
-                .map(|(number, message)| format!("{number} {}", message.guid))
-                .collect(),
-        )),
-        Command::Retr(number) => find(number).map_or_else(none, |index| Step::Send {
-            message: maildrop.messages[index].clone(),
-            body_lines: None,
-        }),
-        Command::Top { number, lines } => find(number).map_or_else(none, |index| Step::Send {
-            message: maildrop.messages[index].clone(),
-            body_lines: Some(lines),
-        }),
-        Command::Dele(number) => match find(number) {
-            Some(index) => {
-                marked[index] = true;
-                Step::Say(Reply::marked(number))
+    fn go_on(mut self, exchange: Exchange, step: sasl::Step) -> (Self, Step) {
+        let step = match step {
+            sasl::Step::Challenge(challenge) => {
+                self.state = State::Authenticating(exchange);
+                return (self, Step::Say(Reply::challenge(&challenge)));
             }
-            None => none(),
-        },
-        Command::Reset => {
-            marked.fill(false);
-            Step::Say(Reply::marks_removed(marked.len()))
-        }
-        Command::Noop => Step::Say(Reply::ok()),
-        Command::Quit => return (State::Update, quit(&maildrop, &marked)),
-        Command::User(_) | Command::Pass(_) | Command::StartTls | Command::Capabilities => {
-            Step::Say(Reply::wrong_moment())
-        }
-    };
-    (State::Transaction { maildrop, marked }, step)
-}
-
-/// The messages that are not marked, with their numbers.
-fn left<'a>(
-    maildrop: &'a Maildrop,
-    marked: &'a [bool],
-) -> impl Iterator<Item = (usize, &'a Message)> {
-    let all = maildrop.messages.iter().enumerate();
-    all.filter(|(index, _)| !marked[*index]).map(|(index, message)| (index + 1, message))
-}
-
-/// RFC 1939 §6: only QUIT in an open maildrop removes what was marked.
-fn quit(maildrop: &Maildrop, marked: &[bool]) -> Step {
-    let uids: Vec<Uid> = maildrop
-        .messages
-        .iter()
-        .zip(marked)
-        .filter(|(_, marked)| **marked)
-        .map(|(message, _)| message.uid)
-        .collect();
-    if uids.is_empty() { Step::Close(Reply::bye()) } else { Step::Remove(maildrop.mailbox, uids) }
+            sasl::Step::FindVerifier { user } => {
+                self.state = State::Authenticating(exchange);
+                return (self, Step::FindVerifier { user });
+            }
+            sasl::Step::Check { user, password } => Step::CheckLogin { user, password },
+            sasl::Step::Proven { user } => Step::Open { user },
+            sasl::Step::Wrong => Step::WrongProof,
+            sasl::Step::Malformed => {
+                self.state = State::Authorization { user: None };
+                return self.faulty(Reply::wrong_response());
+            }
+        };
+        self.state = State::LoggingIn;
+        (self, step)
+    }
 }
