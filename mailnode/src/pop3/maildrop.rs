@@ -1,7 +1,7 @@
 //! A maildrop as it was at login, and what is marked in it (RFC 1939 §5, §6, §8: no message comes
 //! or goes during a session). It does not know lines or replies beyond what `session` asks for.
 //!
-//! A maildrop may have 100,000 messages: a message takes some 70 octets here, all names in one text.
+//! A maildrop may have 100,000 messages: one takes some 70 octets here, all names in one text.
 
 use crate::mail::{Guid, MailboxId, Uid};
 
