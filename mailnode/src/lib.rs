@@ -30,6 +30,7 @@ pub mod node;
 pub mod password;
 pub mod pop3;
 pub mod process;
+pub mod pulse;
 pub mod sasl;
 pub mod smtp;
 pub mod spool;

@@ -16,8 +16,9 @@ use crate::config::Limits;
 use crate::delivery::Deliveries;
 use crate::mail::Origin;
 use crate::metrics::{self, Protocol};
+use crate::pulse::Pulse;
 use crate::spool::Temp;
-use crate::store::Store;
+use crate::store::{Holder, Store};
 use crate::tls::Tls;
 use crate::wire::{Wire, WireError};
 use crate::{pop3, smtp};
@@ -47,6 +48,10 @@ pub struct Node {
     pub condition: Arc<Condition>,
     /// The certificate; `None`: nothing is encrypted here.
     pub tls: Option<Tls>,
+    /// Who holds what this node's sessions hold.
+    pub holder: Holder,
+    /// Whether it still does.
+    pub pulse: Arc<Pulse>,
     /// The wish to end.
     pub stop: Stop,
 }

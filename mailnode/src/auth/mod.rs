@@ -32,6 +32,13 @@ pub enum Verdict {
     Wrong,
 }
 
+/// What an account is to be used for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// Fetching from its first mailbox.
+    Fetching,
+}
+
 /// Checks logins.
 #[derive(Debug, Clone)]
 pub struct Authority {
@@ -67,17 +74,25 @@ impl Authority {
     ///
     /// # Errors
     /// The database does not answer, or too many logins wait: temporary, and never a "wrong".
-    pub async fn check(&self, user: &str, password: Secret) -> Result<Verdict, StoreError> {
+    pub async fn check(
+        &self,
+        user: &str,
+        password: Secret,
+        purpose: Purpose,
+    ) -> Result<Verdict, StoreError> {
         let login = self.login(user).await?;
         let kept = login.as_ref().map_or(&*self.nobodys, |login| &login.password_hash).to_owned();
         let key = self.cache.key(user, &password, &kept);
         let is_known = login.is_some() && self.cache.knows(&key);
-        if !is_known && !self.verify(password, kept).await? {
+        if !is_known && !self.verify(password.clone(), kept).await? {
             return Ok(Verdict::Wrong);
         }
-        match login.filter(may_log_in) {
+        match login.filter(|login| may_log_in(login, purpose)) {
             Some(login) => {
-                self.cache.remember(key);
+                if !is_known {
+                    self.cache.remember(key);
+                    self.better(&login, password);
+                }
                 Ok(Verdict::Right(MailboxId(login.mailbox_id)))
             }
             None => Ok(Verdict::Wrong),
@@ -107,7 +122,7 @@ impl Authority {
     /// The database does not answer.
     pub async fn verifier(&self, user: &str) -> Result<(Verifier, String), StoreError> {
         let login = self.login(user).await?;
-        let kept = login.as_ref().and_then(|login| Verifier::parse(scram(login)));
+        let kept = login.as_ref().and_then(|login| Verifier::parse(&login.scram));
         let verifier = kept.unwrap_or_else(|| Verifier::for_nobody(&self.cluster_secret, user));
         Ok((verifier, random_text().ok_or(StoreError::Ended)?))
     }
@@ -116,9 +131,35 @@ impl Authority {
     ///
     /// # Errors
     /// The database does not answer.
-    pub async fn proven(&self, user: &str) -> Result<Verdict, StoreError> {
-        let login = self.login(user).await?.filter(may_log_in);
+    pub async fn proven(&self, user: &str, purpose: Purpose) -> Result<Verdict, StoreError> {
+        let login = self.login(user).await?.filter(|login| may_log_in(login, purpose));
         Ok(login.map_or(Verdict::Wrong, |login| Verdict::Right(MailboxId(login.mailbox_id))))
+    }
+
+    /// The password was right, and what is kept of it is not the best that can be: it is made
+    /// anew, beside the session, when no login waits for that turn.
+    fn better(&self, login: &Login, password: Secret) {
+        let is_own = password::is_own(&login.password_hash);
+        if is_own && Verifier::parse(&login.scram).is_some() {
+            return;
+        }
+        let Ok(turn) = self.checks.clone().try_acquire_many_owned(password::OWN_MIB) else {
+            return;
+        };
+        let (store, account, before) =
+            (self.store.clone(), login.account_id, login.password_hash.clone());
+        tokio::spawn(async move {
+            let kept = before.clone();
+            let made = blocking(turn, move || {
+                let hash = if is_own { Ok(kept) } else { password::hash(&password) };
+                hash.ok().zip(Verifier::make(&password))
+            });
+            let Ok(Some((hash, verifier))) = made.await else { return };
+            let kept = store.keep_hashes(account, before, hash, verifier.to_text()).await;
+            if let Err(error) = kept {
+                tracing::warn!(%error, "a password's better hash could not be kept");
+            }
+        });
     }
 
     async fn login(&self, user: &str) -> Result<Option<Login>, StoreError> {
@@ -153,12 +194,11 @@ async fn blocking<T: Send + 'static>(
     done.await.map_err(|_| StoreError::Ended)
 }
 
-fn may_log_in(login: &Login) -> bool {
-    login.state == "active"
-}
-
-fn scram(_login: &Login) -> &str {
-    ""
+fn may_log_in(login: &Login, purpose: Purpose) -> bool {
+    let permitted = match purpose {
+        Purpose::Fetching => login.permits.fetching,
+    };
+    login.state == "active" && permitted
 }
 
 /// Some 144 bits nobody can guess, as printable text without a comma.

@@ -6,9 +6,9 @@ use std::io::{BufRead, Read};
 use serde::Serialize;
 
 use super::{CommandError, address};
-use crate::mail::Secret;
 use crate::mail::address::is_domain;
-use crate::password;
+use crate::mail::{EmailAddress, Secret};
+use crate::password::{self, Hashes};
 use crate::store::Store;
 
 /// More of a line of standard input is not read.
@@ -39,8 +39,9 @@ pub(super) async fn add_users(store: &Store, addresses: &[String]) -> Result<(),
     let addresses: Vec<_> = addresses.iter().map(|text| address(text)).collect::<Result<_, _>>()?;
     let password = read_password()?;
     for address in addresses {
-        let hash = password::hash(&password)?;
-        store.add_user(address.clone(), hash).await?;
+        let hashes = password::hashes(&password)?;
+        store.add_user(address.clone(), hashes.hash.clone()).await?;
+        keep_verifier(store, &address, hashes).await?;
         println!("{address} is there");
     }
     Ok(())
@@ -56,9 +57,23 @@ pub(super) async fn list_users(store: &Store, json: bool) -> Result<(), CommandE
 
 pub(super) async fn set_password(store: &Store, text: &str) -> Result<(), CommandError> {
     let address = address(text)?;
-    let hash = password::hash(&read_password()?)?;
-    store.set_password(address.clone(), hash).await?;
+    let hashes = password::hashes(&read_password()?)?;
+    store.set_password(address.clone(), hashes.hash.clone()).await?;
+    keep_verifier(store, &address, hashes).await?;
     println!("{address} has another password");
+    Ok(())
+}
+
+/// What proofs are checked with, beside the hash that was kept just now.
+async fn keep_verifier(
+    store: &Store,
+    address: &EmailAddress,
+    hashes: Hashes,
+) -> Result<(), CommandError> {
+    if let Some(login) = store.login(address).await? {
+        let Hashes { hash, scram } = hashes;
+        store.keep_hashes(login.account_id, hash.clone(), hash, scram).await?;
+    }
     Ok(())
 }
 

@@ -24,7 +24,7 @@ use crate::metrics::{self, Protocol};
 use crate::node::{Node, welcome};
 use crate::process::ProcessIdentity;
 use crate::spool::Temp;
-use crate::store::{FileStore, HEARTBEAT_INTERVAL, Store, StoreError};
+use crate::store::{FileStore, HEARTBEAT_INTERVAL, Holder, Store, StoreError};
 use crate::tls::Tls;
 use crate::{pop3, smtp};
 
@@ -86,11 +86,12 @@ async fn live(
 
     let outcome = tokio::select! {
         signal = signals.next() => { tracing::info!(signal, "stopping"); Ok(()) }
-        lost = keep_name(store, &config.node.0, epoch) => Err(lost),
+        lost = keep_name(store, &node) => Err(lost),
     };
     node.stop.request();
     let left = tokio::select! {
         left = node.stop.emptied(config.drain_timeout) => left,
+        _ = keep_name(store, &node) => node.stop.guests(), // what they hold is void
         _ = signals.next() => node.stop.guests(), // a second signal: now
     };
     last.request();
@@ -185,6 +186,8 @@ fn build(
         temp,
         condition: Arc::new(Condition::default()),
         tls,
+        holder: Holder { node: config.node.0.clone(), epoch },
+        pulse: Arc::default(),
         stop: Stop::new(),
     })
 }
@@ -205,11 +208,13 @@ async fn take_clients(
 }
 
 /// Says again and again that the node lives; returns when another run has its name.
-async fn keep_name(store: &Store, name: &str, epoch: i64) -> CommandError {
+async fn keep_name(store: &Store, node: &Node) -> CommandError {
+    let Holder { node: name, epoch } = &node.holder;
     loop {
         tokio::time::sleep(HEARTBEAT_INTERVAL).await;
-        match store.heartbeat(name.to_owned(), epoch).await {
-            Ok(true) => {}
+        let begun = Instant::now();
+        match store.heartbeat(name.clone(), *epoch).await {
+            Ok(true) => node.pulse.beat(begun),
             Ok(false) => {
                 return CommandError::Failed(format!(
                     "another run has taken the name {name} since: this one ends"

@@ -2,6 +2,7 @@
 //! It does not know what a command means; the session decides, each arm here does one thing for it.
 
 pub mod command;
+mod hold;
 pub mod maildrop;
 pub mod reply;
 pub mod session;
@@ -10,7 +11,7 @@ mod transaction;
 use std::io;
 use std::time::Instant;
 
-use crate::auth::Verdict;
+use crate::auth::{Purpose, Verdict};
 use crate::mail::{MailboxId, Secret, Uid};
 use crate::metrics::{self, Protocol};
 use crate::node::Node;
@@ -18,6 +19,7 @@ use crate::store::StoreError;
 use crate::wire::dot::DotWriter;
 use crate::wire::{Line, Wire, WireError};
 
+use self::hold::{Hold, Taken};
 use self::maildrop::{Listing, Maildrop, Message};
 use self::reply::Reply;
 use self::session::{Heard, LoginAnswer, Session, Step};
@@ -32,6 +34,18 @@ const LISTING_BYTES: usize = 8 * 1024;
 /// # Errors
 /// How the wire broke; the client was told what could still be told.
 pub async fn serve(wire: &mut Wire, protocol: Protocol, node: &Node) -> Result<(), WireError> {
+    let mut hold = Hold::new(node);
+    let outcome = converse(wire, protocol, node, &mut hold).await;
+    hold.release().await;
+    outcome
+}
+
+async fn converse(
+    wire: &mut Wire,
+    protocol: Protocol,
+    node: &Node,
+    hold: &mut Hold,
+) -> Result<(), WireError> {
     let (mut session, greeting) = Session::greet(&node.pop3, wire.is_encrypted());
     let mut step = Step::Say(greeting);
     loop {
@@ -46,7 +60,7 @@ pub async fn serve(wire: &mut Wire, protocol: Protocol, node: &Node) -> Result<(
                 hear(wire, session.encrypted(), node).await?
             }
             Step::CheckLogin { user, password } => {
-                let login = log_in(&user, Shown::Password(password), node);
+                let login = log_in(&user, Shown::Password(password), node, hold);
                 session.login_checked(answer(&user, protocol, node, login).await)
             }
             Step::FindVerifier { user } => {
@@ -60,11 +74,11 @@ pub async fn serve(wire: &mut Wire, protocol: Protocol, node: &Node) -> Result<(
                 })
             }
             Step::Open { user } => {
-                let login = log_in(&user, Shown::Proof, node);
+                let login = log_in(&user, Shown::Proof, node, hold);
                 session.login_checked(answer(&user, protocol, node, login).await)
             }
             Step::WrongProof => {
-                let login = async { Ok(None) };
+                let login = async { Ok(LoginAnswer::Wrong) };
                 session.login_checked(answer("(a proof)", protocol, node, login).await)
             }
             Step::List(listing) => {
@@ -75,8 +89,11 @@ pub async fn serve(wire: &mut Wire, protocol: Protocol, node: &Node) -> Result<(
                 send(wire, message, body_lines, node).await?;
                 hear(wire, session, node).await?
             }
-            Step::Remove(mailbox, uids) => session.removed(remove(mailbox, uids, node).await),
-            Step::Close(reply) => return say(wire, &reply).await,
+            Step::Remove(mailbox, uids) => session.removed(remove(mailbox, uids, node, hold).await),
+            Step::Close(reply) => {
+                hold.release().await;
+                return say(wire, &reply).await;
+            }
         };
     }
 }
@@ -117,12 +134,17 @@ async fn answer(
     user: &str,
     protocol: Protocol,
     node: &Node,
-    login: impl Future<Output = Result<Option<Maildrop>, StoreError>>,
+    login: impl Future<Output = Result<LoginAnswer, StoreError>>,
 ) -> LoginAnswer {
     let begun = Instant::now();
     let (answer, result) = match login.await {
-        Ok(Some(maildrop)) => (LoginAnswer::Opened(maildrop), "right"),
-        Ok(None) => {
+        Ok(answer @ LoginAnswer::Opened(_)) => (answer, "right"),
+        Ok(answer @ (LoginAnswer::InUse | LoginAnswer::TooSoon)) => {
+            tracing::info!(user, ?answer, "a maildrop was not opened");
+            (answer, "in_use")
+        }
+        Ok(LoginAnswer::Trouble) => (LoginAnswer::Trouble, "trouble"),
+        Ok(LoginAnswer::Wrong) => {
             tracing::info!(user, "wrong login");
             let left = node.limits.login_failure_delay.saturating_sub(begun.elapsed());
             tokio::time::sleep(left).await;
@@ -139,18 +161,38 @@ async fn answer(
 
 /// Checks a login and opens the maildrop. A store that is away is trouble here already: a client
 /// must not be shown messages that it cannot read, nor an empty maildrop.
-async fn log_in(user: &str, shown: Shown, node: &Node) -> Result<Option<Maildrop>, StoreError> {
+async fn log_in(
+    user: &str,
+    shown: Shown,
+    node: &Node,
+    hold: &mut Hold,
+) -> Result<LoginAnswer, StoreError> {
     let verdict = match shown {
-        Shown::Password(password) => node.authority.check(user, password).await?,
-        Shown::Proof => node.authority.proven(user).await?,
+        Shown::Password(password) => {
+            node.authority.check(user, password, Purpose::Fetching).await?
+        }
+        Shown::Proof => node.authority.proven(user, Purpose::Fetching).await?,
     };
-    let Verdict::Right(mailbox) = verdict else { return Ok(None) };
+    let Verdict::Right(mailbox) = verdict else { return Ok(LoginAnswer::Wrong) };
     node.store.files().check().await?;
-    let mut maildrop = Maildrop::new(mailbox);
-    for row in node.store.list(mailbox).await? {
-        maildrop.add(Uid(row.uid), &row.guid, row.octets, &row.file);
+    match hold.take(mailbox, node).await? {
+        Taken::Yes => {}
+        Taken::InUse => return Ok(LoginAnswer::InUse),
+        Taken::TooSoon => return Ok(LoginAnswer::TooSoon),
     }
-    Ok(Some(maildrop))
+    let mut maildrop = Maildrop::new(mailbox);
+    match node.store.list(mailbox).await {
+        Ok(rows) => {
+            for row in rows {
+                maildrop.add(Uid(row.uid), &row.guid, row.octets, &row.file);
+            }
+            Ok(LoginAnswer::Opened(maildrop))
+        }
+        Err(error) => {
+            hold.release().await;
+            Err(error)
+        }
+    }
 }
 
 /// Says a listing line by line: none is held longer than it takes to send it.
@@ -170,8 +212,8 @@ async fn list(wire: &mut Wire, session: &Session<'_>, listing: Listing) -> Resul
 }
 
 /// Removes what was marked. True: all of it is gone.
-async fn remove(mailbox: MailboxId, uids: Vec<Uid>, node: &Node) -> bool {
-    match node.store.remove(mailbox, uids).await {
+async fn remove(mailbox: MailboxId, uids: Vec<Uid>, node: &Node, hold: &mut Hold) -> bool {
+    match hold.remove(mailbox, uids, node).await {
         Ok(removed) => {
             metrics::removed(removed);
             true

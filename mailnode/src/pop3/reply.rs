@@ -154,7 +154,7 @@ impl Reply {
 
     /// QUIT when the marked messages could not be removed (RFC 1939 §6): none of them is.
     pub fn not_removed() -> Self {
-        Self::bad("[SYS/TEMP] the deleted messages could not be removed, all are kept")
+        Self::bad("[SYS/TEMP] the deleted messages were not removed")
     }
 
     /// A login that is not right; whether name or password is wrong is not told (RFC 3206 §4).

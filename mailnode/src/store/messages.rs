@@ -103,7 +103,7 @@ impl Store {
     }
 }
 
-async fn remove(
+pub(super) async fn remove(
     connection: &mut Connection,
     mailbox: MailboxId,
     uids: Vec<Uid>,

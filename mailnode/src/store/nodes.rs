@@ -12,6 +12,7 @@ use crate::process::ProcessIdentity;
 /// How often a node says that it lives.
 pub const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(2);
 /// Silent for longer than this, a node is taken for dead.
+pub const SILENCE_MAX: Duration = Duration::from_secs(10);
 const SILENCE_US: i64 = 10_000_000;
 
 /// A node as a listing shows it.
