@@ -135,7 +135,7 @@ fn swaks_and_curl_say_why_they_were_refused() {
     curl.args(["--silent", "--show-error", "--user", "alice@example.test:wrong"]);
     curl.arg(format!("pop3://127.0.0.1:{}/1", cluster.pop3()));
     let finished = run(&mut curl, b"").exits(67);
-    assert!(finished.stderr.contains("Access denied"), "{}", finished.stderr);
+    assert!(finished.stderr.contains("denied"), "{}", finished.stderr);
 }
 
 #[test]

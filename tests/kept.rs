@@ -41,7 +41,10 @@ fn a_file_a_row_and_a_line_of_the_event_log() {
     for directory in path.ancestors().skip(1).take_while(|above| above.starts_with(&mail)) {
         assert_eq!(mode(directory), 0o700, "{}", directory.display());
     }
-    assert_eq!(fs::read_dir(cluster.directory().join("temp/a")).expect("temp").count(), 0);
+    let temp = fs::read_dir(cluster.directory().join("temp/a")).expect("temp");
+    let names = temp.map(|entry| entry.expect("an entry").file_name().into_string());
+    let spooled: Vec<_> = names.flatten().filter(|name| name.ends_with(".spool")).collect();
+    assert_eq!(spooled, [""; 0], "what is delivered is gone from temp");
     the_event_log_tells(&cluster);
 }
 

@@ -150,8 +150,9 @@ fn a_hundred_thousand_messages() {
         _ => "",
     };
     cluster.sql(&format!(
-        "{pipes}insert into messages (mailbox_id, uid, guid, file, octets, sha256, internal_date_us, \
-         flags, modseq, delivery_id) select m.mailbox_id, {number} + 10, m.guid || {number}, \
+        "{pipes}insert into messages (mailbox_id, uid, guid, file, octets, sha256, \
+         internal_date_us, flags, modseq, delivery_id) select m.mailbox_id, {number} + 10, \
+         m.guid || {number}, \
          'example.test/alice/' || m.guid || {number} || '.eml', 1000, m.sha256, 0, 0, 1, \
          m.delivery_id || {number} from messages m, {digits} a, {digits} b, {digits} c, \
          {digits} e, {digits} f"
