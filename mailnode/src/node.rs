@@ -69,10 +69,17 @@ impl Node {
     }
 
     /// TLS before the first word.
-    async fn begin_with_tls(&self, wire: &mut Wire, protocol: Protocol) -> Result<(), WireError> {
+    async fn begin_with_tls(
+        &self,
+        wire: &mut Wire,
+        protocol: Protocol,
+        probe: bool,
+    ) -> Result<(), WireError> {
         let Some(tls) = &self.tls else { return Err(WireError::Closed) };
         let begun = wire.begin_with_tls(&tls.acceptor(), self.limits.tls_handshake_max).await;
-        metrics::handshake(protocol, if begun.is_ok() { "done" } else { "failed" });
+        if !probe {
+            metrics::handshake(protocol, if begun.is_ok() { "done" } else { "failed" });
+        }
         begun
     }
 }
@@ -124,10 +131,11 @@ async fn serve(
     let _open = (!probe).then(|| metrics::connected(protocol));
     let room = node.addresses.admit(address);
     if protocol.begins_with_tls() {
-        if room.is_none() || probe {
+        if room.is_none() && !probe {
             return Ok(()); // A handshake is dear, and a word before it would be none.
         }
-        node.begin_with_tls(wire, protocol).await?;
+        // A balancer that only looks in finds a server that waits for it to begin.
+        node.begin_with_tls(wire, protocol, probe).await?;
     } else if room.is_none() && !probe {
         let refusal = match protocol {
             Protocol::Smtp => {
