@@ -21,6 +21,14 @@ pub struct Fault {
 }
 
 impl Fault {
+    /// Moves it to the end of a text of so many lines, whose last has so many characters, if it
+    /// stands beyond.
+    pub(super) fn keep_within(&mut self, lines: usize, characters: usize) {
+        if self.place.line > lines {
+            (self.place.line, self.place.column) = (lines, characters + 1);
+        }
+    }
+
     /// Line in the file, counted from 1; 0 when the fault is of the file as a whole.
     #[must_use]
     pub fn line(&self) -> usize {

@@ -79,7 +79,7 @@ pub fn read_text<T>(
     let source = Source { env, faults: Gathered::default() };
     let root = tree::parse(text, &source.faults);
     let value = match root {
-        Some(node) if node.is_null() => return Err(empty(file, source.faults)),
+        Some(node) if node.is_null() => return Err(empty(file, text, source.faults)),
         Some(tree::Node { kind: Kind::Map(entries), position }) => {
             let mut map = Map::new(&source, String::new(), position, entries);
             read(&mut map)
@@ -88,9 +88,9 @@ pub fn read_text<T>(
             source.faults.add(tree::place(node.position, ""), "has to be `key: value` lines");
             None
         }
-        None => return Err(empty(file, source.faults)),
+        None => return Err(empty(file, text, source.faults)),
     };
-    let faults = source.faults.into_vec();
+    let faults = within(text, source.faults.into_vec());
     match value {
         Some(value) if faults.is_empty() => Ok(value),
         None if faults.is_empty() => Err(Faults::whole(file, "cannot be used".to_owned())),
@@ -99,11 +99,23 @@ pub fn read_text<T>(
 }
 
 /// No tree: either a fault of syntax says why, or there was nothing but comments.
-fn empty(file: &str, faults: Gathered) -> Faults {
-    let faults = faults.into_vec();
+fn empty(file: &str, text: &str, faults: Gathered) -> Faults {
+    let faults = within(text, faults.into_vec());
     if faults.is_empty() {
         Faults::whole(file, "is empty; it needs at least one setting".to_owned())
     } else {
         Faults::new(file, faults)
     }
+}
+
+/// The parser counts a line after a last one that has no end: what it says of the end of the file
+/// is said of the last line there is.
+fn within(text: &str, mut faults: Vec<Fault>) -> Vec<Fault> {
+    // YAML ends lines by CR too.
+    let lines = text.replace("\r\n", "\n");
+    let lines: Vec<_> = lines.split(['\r', '\n']).collect();
+    for fault in &mut faults {
+        fault.keep_within(lines.len(), lines.last().map_or(0, |line| line.chars().count()));
+    }
+    faults
 }

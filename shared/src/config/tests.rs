@@ -189,3 +189,13 @@ proptest! {
         let _ = read_text("x", &text, &env, settings);
     }
 }
+
+/// Found by the fuzz targets: a last line without an end was counted twice.
+#[test]
+fn a_fault_at_the_end_stands_on_a_line_that_is_there() {
+    for text in ["%)\x12", "{\u{feff}$\x01", "a: [", "a:\n  b: {"] {
+        let faults = read_text("a.yaml", text, &|_| None, |_| Some(())).expect_err("no YAML");
+        let lines = text.split('\n').count();
+        assert!(faults.iter().all(|fault| (1..=lines).contains(&fault.line())), "{faults}");
+    }
+}
