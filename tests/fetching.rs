@@ -1,5 +1,5 @@
 //! Do the programs people fetch their mail with fetch it, through the balancer, with and without
-//! TLS? mutt, fetchmail, getmail, mpop, curl, and Python's poplib; and one that proves its password.
+//! TLS? mutt, fetchmail, getmail, mpop, curl, Python's poplib; and one that proves its password.
 //! It does not know our own clients but for the one that sends.
 
 use std::fs;
