@@ -78,7 +78,7 @@ exec mariadbd --no-defaults $as --datadir="$dir/data" --socket="$dir/sock" --pid
 "#;
 
 /// Runs `"$@"` until standard input ends, then ends it and takes its directory away. A line of
-/// standard input is a signal for it, or `start`.
+/// standard input is a signal for it, or `start`, which first waits for the end of what runs.
 const KEEPER: &str = r#"
 dir=$1
 shift
@@ -87,12 +87,12 @@ start "$@"
 trap '' INT TERM
 while read -r word; do
   case $word in
-    start) start "$@" ;;
+    start) wait "$pid"; start "$@" ;;
     *) kill -"$word" "$pid" ;;
   esac
 done
 kill -CONT "$pid" 2>/dev/null
-kill -INT "$pid" 2>/dev/null
+kill -INT "$pid" 2>/dev/null # PostgreSQL: at once, whoever is connected
 kill -TERM "$pid" 2>/dev/null
 wait "$pid"
 rm -rf "$dir"
@@ -182,6 +182,11 @@ impl Server {
         let mut keeper = self.keeper.lock().expect("nobody panicked");
         let stdin = keeper.stdin.as_mut().expect("it was piped");
         stdin.write_all(format!("{word}\n").as_bytes()).expect("the keeper listens");
+    }
+
+    /// Stops it in an orderly way, whoever is connected.
+    pub fn stop(&self) {
+        self.tell(if self.kind == Kind::Mariadb { "TERM" } else { "INT" });
     }
 
     /// `kill -9` of all its processes, gone when this returns.
