@@ -110,8 +110,8 @@ fn suffers(kind: Kind, few_connections: &str) {
     let server = Arc::new(Server::start(kind, &few_connections.split(' ').collect::<Vec<_>>()));
     let plan = Plan { nodes: 2, ..Plan::default() };
     let mut cluster = Cluster::on(Database::on(server.clone(), "mail"), &plan);
-    // A password check takes 19 MiB, which the C library may keep after it, a piece here and a piece
-    // there. So that it is seen whether anything else grows, it gives large pieces back at once.
+    // A password check takes 19 MiB, which the C library may keep after it, a piece here and there.
+    // So that it is seen whether anything else grows, it gives large pieces back at once.
     for node in ["a", "b"] {
         cluster.kill_node(node);
         cluster.start_node_with(node, &[("MALLOC_MMAP_THRESHOLD_", "1000000")]);

@@ -60,8 +60,16 @@ impl Readers {
         let mut last = StoreError::Late("an answer of the database");
         loop {
             let tried_at = Instant::now();
-            match timeout_at(give_up, self.try_rows(statement)).await {
-                Err(_) => return Err(last),
+            let attempt = give_up.min(tried_at + self.attempt_patience());
+            match timeout_at(attempt, self.try_rows(statement)).await {
+                // The others that are kept lead to the same silent server.
+                Err(_) => {
+                    self.forget();
+                    if attempt < give_up {
+                        continue;
+                    }
+                    return Err(last);
+                }
                 Ok(Err(error)) if error.may_pass() && self.kind() != Kind::Sqlite => last = error,
                 Ok(outcome) => return outcome,
             }
@@ -91,6 +99,12 @@ impl Readers {
     pub(in crate::store) async fn number(&self, statement: &Statement) -> Result<i64, StoreError> {
         let row = self.row(statement).await?;
         row.ok_or(StoreError::Database(sqlx::Error::RowNotFound))?.int(0)
+    }
+
+    /// How long one server may be silent before another connection is tried: a machine that has
+    /// vanished says nothing, and its place may have been taken. SQLite has only the one.
+    fn attempt_patience(&self) -> Duration {
+        if self.kind() == Kind::Sqlite { READER_PATIENCE } else { READER_PATIENCE / 2 }
     }
 
     async fn try_rows(&self, statement: &Statement) -> Result<Vec<Row>, StoreError> {
