@@ -73,16 +73,16 @@ fn a_session_inside_tls_and_one_that_ends_without_a_word() {
 
 #[test]
 fn a_changed_certificate_is_in_force_without_a_restart_and_a_bad_one_is_not() {
-    let cluster = Cluster::start(1);
+    let mut cluster = Cluster::start(1);
     let old = cluster.directory().join("old.pem");
     fs::copy(cluster.certificate(), &old).expect("a copy");
     let mut open = Pop3Client::connect_tls(cluster.pop3s(), &old).expect("TLS");
-    let reloads = |result: &str| {
+    let reloads = |cluster: &Cluster, result: &str| {
         cluster.metrics_of("a").sum("mailnode_certificate_reloads_total", &[("result", result)])
     };
 
     fs::write(cluster.certificate(), "half of a certificate").expect("a file");
-    wait_until("the bad one is refused", MOMENT, || match reloads("refused") {
+    wait_until("the bad one is refused", MOMENT, || match reloads(&cluster, "refused") {
         seen if seen >= 1.0 => Ok(()),
         _ => Err("no word of it".to_owned()),
     });
@@ -92,6 +92,7 @@ fn a_changed_certificate_is_in_force_without_a_restart_and_a_bad_one_is_not() {
 
     let verbs = ["certificate", "self-signed", "--replace", "localhost", "--days", "9"];
     administer(&cluster.mailnode_yaml(), &verbs, "").exits(0);
+    cluster.node_process("a").signal(rustix::process::Signal::HUP);
     wait_until("the new one is in force", MOMENT, || {
         let new = Pop3Client::connect_tls(cluster.pop3s(), &cluster.certificate());
         new.map(drop).map_err(|error| error.to_string())

@@ -74,6 +74,7 @@ async fn live(
     tasks.spawn(condition::watch(node.condition.clone(), store.clone(), logs, last.clone()));
     tasks.spawn(sweep_now_and_then(store.clone(), config.store.sweep, last.clone()));
     let limit = ConnectionLimit::new(config.limits.connections_max);
+    crate::tls::ignore_hangup();
     match &node.tls {
         Some(tls) => drop(tasks.spawn(tls.clone().watch(last.clone()))),
         None if config.plain_text_login => {}

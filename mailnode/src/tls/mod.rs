@@ -136,6 +136,12 @@ impl Tls {
     }
 }
 
+/// A node without a certificate has nothing to read anew: SIGHUP must not end it.
+pub fn ignore_hangup() {
+    // Once listened to, the signal never ends the process again, whoever stops listening.
+    drop(signal(SignalKind::hangup()));
+}
+
 async fn next(signals: &mut Option<tokio::signal::unix::Signal>) {
     match signals {
         Some(signals) => {
