@@ -69,7 +69,7 @@ impl Store {
     }
 
     /// Whether a delivery is kept: its rows come in one transaction, so any of them says all.
-    async fn is_kept(&self, delivery: &DeliveryId) -> Result<bool, StoreError> {
+    pub(super) async fn is_kept(&self, delivery: &DeliveryId) -> Result<bool, StoreError> {
         let count = Statement::new("SELECT count(*) FROM messages WHERE delivery_id = $1");
         Ok(self.database.readers().number(&count.bind(&delivery.0)).await? > 0)
     }

@@ -76,6 +76,7 @@ async fn go_hot(store: &Store, mailboxes: &[MailboxId]) {
     one.and(two).and(three).unwrap();
     // A second time: looked up by its id.
     store.deliver(delivery("one", &mailboxes[..2])).await.unwrap();
+    assert!(store.is_kept(&DeliveryId("one".to_owned())).await.unwrap());
     let listed = store.list(mailboxes[1]).await.unwrap();
     let uids = listed.iter().take(3).map(|row| Uid(row.uid)).collect();
     assert_eq!(store.remove(mailboxes[1], uids).await.unwrap(), 3);
