@@ -34,7 +34,7 @@ impl World {
         set_up(&url, &[&mail, &logs], false).await.unwrap();
         let store = Store::open(&url, &mail, Duration::from_secs(86_400)).await.unwrap();
         store.add_domain("example.test".into()).await.unwrap();
-        store.add_user(address(), hash.into()).await.unwrap();
+        store.add_user(address(), hash.to_owned()).await.unwrap();
         let authority = Authority::new(store.clone()).unwrap();
         Self { _directory: directory, database, store, authority }
     }

@@ -4,6 +4,8 @@
 mod accounts;
 mod certificate;
 mod check;
+mod domains;
+mod import;
 mod run;
 mod setup;
 
@@ -14,7 +16,7 @@ use clap_complete::Shell;
 use shared::config::Faults;
 
 use crate::config::StoreConfig;
-use crate::mail::{AddressFault, EmailAddress};
+use crate::mail::{AddressFault, EmailAddress, canonical};
 use crate::password::PasswordFault;
 use crate::store::{Store, StoreError};
 
@@ -69,6 +71,20 @@ enum Verb {
         #[command(subcommand)]
         action: UserAction,
     },
+    /// Add the users of a file, all or, if anything in it is wrong, none
+    Import {
+        #[command(flatten)]
+        config: Config,
+        /// .csv: the first line names the columns address, password or password_hash, quota,
+        /// quota_messages, name; .jsonl: an object with these keys in each line
+        file: PathBuf,
+        /// Serve the domains that are not served yet
+        #[arg(long)]
+        create_domains: bool,
+        /// Check all of it, write nothing
+        #[arg(long)]
+        dry_run: bool,
+    },
     /// Addresses whose mail goes to other addresses
     Alias {
         #[command(flatten)]
@@ -102,6 +118,29 @@ enum DomainAction {
     },
     /// Take no more mail for a domain; it must be empty
     Remove { domain: String },
+    /// Change where mail to nobody, postmaster and abuse goes
+    Set {
+        domain: String,
+        /// Who gets the mail to nobody; `none`: it is refused
+        #[arg(long, value_name = "ADDRESS")]
+        catch_all: Option<String>,
+        /// Who gets the mail to postmaster and abuse; `none`: the domain's oldest user
+        #[arg(long, value_name = "ADDRESS")]
+        postmaster: Option<String>,
+    },
+    /// Other names of a domain
+    Alias {
+        #[command(subcommand)]
+        action: DomainAliasAction,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+enum DomainAliasAction {
+    /// Take mail for ALIAS as if it were for DOMAIN
+    Add { alias: String, domain: String },
+    /// Take it no longer
+    Remove { alias: String },
 }
 
 #[derive(Debug, Subcommand)]
@@ -110,6 +149,16 @@ enum UserAction {
     Add {
         #[arg(required = true, value_name = "ADDRESS")]
         addresses: Vec<String>,
+        #[command(flatten)]
+        traits: accounts::Traits,
+    },
+    /// Change what a user may do and have
+    Set {
+        address: String,
+        #[command(flatten)]
+        traits: accounts::Traits,
+        #[command(flatten)]
+        permits: accounts::PermitChanges,
     },
     /// List all users
     List {
@@ -200,22 +249,11 @@ pub async fn obey(line: CommandLine) -> Result<(), CommandError> {
         Verb::Check { config: Config { config }, json } => check::check(&config, json).await,
         Verb::Setup { config: Config { config }, adopt } => setup::setup(&config, adopt).await,
         Verb::Sweep(Config { config }) => setup::sweep(&config).await,
-        Verb::Domain { config, action } => {
-            let store = open(&config).await?;
-            match action {
-                DomainAction::Add { domain } => accounts::add_domain(&store, &domain).await,
-                DomainAction::List { json } => accounts::list_domains(&store, json).await,
-                DomainAction::Remove { domain } => accounts::remove_domain(&store, &domain).await,
-            }
-        }
-        Verb::User { config, action } => {
-            let store = open(&config).await?;
-            match action {
-                UserAction::Add { addresses } => accounts::add_users(&store, &addresses).await,
-                UserAction::List { json } => accounts::list_users(&store, json).await,
-                UserAction::Password { address } => accounts::set_password(&store, &address).await,
-                UserAction::Remove { address } => accounts::remove_user(&store, &address).await,
-            }
+        Verb::Domain { config, action } => obey_for_domain(&open(&config).await?, action).await,
+        Verb::User { config, action } => obey_for_user(&open(&config).await?, action).await,
+        Verb::Import { config, file, create_domains, dry_run } => {
+            let options = import::Options { create_domains, dry_run };
+            import::import(&open(&config).await?, &file, options).await
         }
         Verb::Alias { config, action } => {
             let store = open(&config).await?;
@@ -242,6 +280,37 @@ pub async fn obey(line: CommandLine) -> Result<(), CommandError> {
     }
 }
 
+async fn obey_for_domain(store: &Store, action: DomainAction) -> Result<(), CommandError> {
+    match action {
+        DomainAction::Add { domain } => domains::add(store, &domain).await,
+        DomainAction::List { json } => domains::list(store, json).await,
+        DomainAction::Remove { domain } => domains::remove(store, &domain).await,
+        DomainAction::Set { domain, catch_all, postmaster } => {
+            domains::set(store, &domain, catch_all, postmaster).await
+        }
+        DomainAction::Alias { action: DomainAliasAction::Add { alias, domain } } => {
+            domains::add_alias(store, &alias, &domain).await
+        }
+        DomainAction::Alias { action: DomainAliasAction::Remove { alias } } => {
+            domains::remove_alias(store, &alias).await
+        }
+    }
+}
+
+async fn obey_for_user(store: &Store, action: UserAction) -> Result<(), CommandError> {
+    match action {
+        UserAction::Add { addresses, traits } => {
+            accounts::add_users(store, &addresses, traits).await
+        }
+        UserAction::Set { address, traits, permits } => {
+            accounts::set_user(store, &address, traits, permits).await
+        }
+        UserAction::List { json } => accounts::list_users(store, json).await,
+        UserAction::Password { address } => accounts::set_password(store, &address).await,
+        UserAction::Remove { address } => accounts::remove_user(store, &address).await,
+    }
+}
+
 async fn open(config: &Config) -> Result<Store, CommandError> {
     let config = StoreConfig::read(&config.config)?;
     Ok(Store::open(&config.database, &config.mail, config.sweep.orphan_age).await?)
@@ -249,5 +318,5 @@ async fn open(config: &Config) -> Result<Store, CommandError> {
 
 fn address(text: &str) -> Result<EmailAddress, CommandError> {
     let wrong = |fault: AddressFault| CommandError::failed(&format!("`{text}`"), fault);
-    EmailAddress::parse(text).map_err(wrong)
+    canonical::address(text).map_err(wrong)
 }

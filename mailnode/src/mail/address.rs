@@ -89,6 +89,19 @@ impl EmailAddress {
         &self.domain
     }
 
+    /// The same local part in another domain, which is one in canonical form.
+    #[must_use]
+    pub fn at(&self, domain: &str) -> Self {
+        Self { local: self.local.clone(), domain: domain.to_owned() }
+    }
+
+    /// Another local part, a beginning of this one; `None` if nothing is left of it.
+    #[must_use]
+    pub fn of(&self, local: &str) -> Option<Self> {
+        let there = !local.is_empty() && self.local.starts_with(local);
+        there.then(|| Self { local: local.to_owned(), domain: self.domain.clone() })
+    }
+
     /// `DOMAIN/LOCAL` as two names that are safe as directories on any file system: all but
     /// `a-z 0-9 - _ + .` is percent-encoded, and so is a dot in front (no `..`, no hidden name).
     pub fn directory(&self) -> String {

@@ -2,6 +2,7 @@
 //! It knows no protocol's session, no store and no socket; every other room of this crate uses it.
 
 pub mod address;
+pub mod canonical;
 pub mod date;
 pub mod envelope;
 pub mod ids;

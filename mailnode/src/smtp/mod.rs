@@ -8,7 +8,7 @@ pub mod session;
 use crate::mail::{DeliveryId, EmailAddress, Envelope, Origin};
 use crate::metrics::{self, Protocol};
 use crate::node::Node;
-use crate::store::Found;
+use crate::store::{Found, StoreError};
 use crate::wire::dot::{DotReader, Flaw};
 use crate::wire::{Line, Wire, WireError};
 
@@ -73,11 +73,18 @@ async fn find(address: &EmailAddress, node: &Node) -> RecipientAnswer {
         metrics::recipient("trouble");
         return RecipientAnswer::Trouble;
     }
-    let (answer, result) = match node.store.find(address).await {
+    let found = match node.store.find(address).await {
+        Ok(Found::ForeignDomain) if is_hosts_postmaster(address, node) => {
+            node.store.find_hosts_postmaster().await
+        }
+        found => found,
+    };
+    let (answer, result) = match found {
         Ok(Found::Mailboxes(destinations)) => (RecipientAnswer::Known(destinations), "known"),
         Ok(Found::Nobody) => (RecipientAnswer::UnknownUser, "unknown"),
         Ok(Found::ForeignDomain) => (RecipientAnswer::ForeignDomain, "foreign"),
         Ok(Found::Disabled) => (RecipientAnswer::Disabled, "disabled"),
+        Ok(Found::Full) => (RecipientAnswer::Full, "full"),
         Err(error) => {
             tracing::warn!(%address, %error, "a recipient could not be looked up");
             (RecipientAnswer::Trouble, "trouble")
@@ -85,6 +92,11 @@ async fn find(address: &EmailAddress, node: &Node) -> RecipientAnswer {
     };
     metrics::recipient(result);
     answer
+}
+
+/// RFC 5321 §4.5.1: always there, even where the host's own name is no domain with users.
+fn is_hosts_postmaster(address: &EmailAddress, node: &Node) -> bool {
+    address.local() == "postmaster" && address.domain().eq_ignore_ascii_case(&node.smtp.hostname)
 }
 
 /// Reads the message into local temp and has it delivered. Whatever is wrong with it, it is read
@@ -118,7 +130,10 @@ async fn take(
         (None, None) => {
             node.deliveries.accept(envelope, origin, spool.finish()).await.map_err(|error| {
                 tracing::warn!(%error, from = %envelope.from, "a message was not kept");
-                NotTaken::Trouble
+                match error {
+                    StoreError::Full => NotTaken::Full,
+                    _ => NotTaken::Trouble,
+                }
             })
         }
     };
@@ -127,6 +142,7 @@ async fn take(
         Err(NotTaken::TooBig) => "too_big",
         Err(NotTaken::BareLineEnd) => "bare_line_end",
         Err(NotTaken::LineTooLong) => "line_too_long",
+        Err(NotTaken::Full) => "full",
         Err(NotTaken::Trouble) => "trouble",
     });
     Ok(outcome)

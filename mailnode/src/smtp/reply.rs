@@ -187,6 +187,11 @@ impl Reply {
         Self::new(550, "5.2.1", "this mailbox is disabled")
     }
 
+    /// No room left (RFC 5321 §4.2.2, RFC 3463 §3.3): the sender tries again.
+    pub fn mailbox_full() -> Self {
+        Self::new(452, "4.2.2", "the mailbox is full, try again later")
+    }
+
     /// A domain that is not ours.
     pub fn relay_denied() -> Self {
         Self::new(550, "5.7.1", "relaying denied: the domain is not served here")

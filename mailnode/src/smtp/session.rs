@@ -61,6 +61,8 @@ pub enum RecipientAnswer {
     ForeignDomain,
     /// The account may not receive.
     Disabled,
+    /// A mailbox it leads to has no room left: temporary.
+    Full,
     /// Nobody could say: temporary.
     Trouble,
 }
@@ -74,6 +76,8 @@ pub enum NotTaken {
     BareLineEnd,
     /// A line over the limit in it.
     LineTooLong,
+    /// A mailbox has no room for it: temporary.
+    Full,
     /// Database, file store or local temp in trouble: temporary.
     Trouble,
 }
@@ -154,6 +158,7 @@ impl<'p> Session<'p> {
             RecipientAnswer::UnknownUser => Reply::unknown_user(),
             RecipientAnswer::ForeignDomain => Reply::relay_denied(),
             RecipientAnswer::Disabled => Reply::disabled_user(),
+            RecipientAnswer::Full => Reply::mailbox_full(),
             RecipientAnswer::Trouble => Reply::trouble(),
         };
         self.state = State::Mail(transaction);
@@ -170,6 +175,7 @@ impl<'p> Session<'p> {
             Err(NotTaken::TooBig) => Reply::too_big(self.policy.message_bytes_max),
             Err(NotTaken::BareLineEnd) => Reply::bare_line_end(),
             Err(NotTaken::LineTooLong) => Reply::message_line_too_long(),
+            Err(NotTaken::Full) => Reply::mailbox_full(),
             Err(NotTaken::Trouble) => Reply::trouble(),
         };
         (self, Step::Say(reply))

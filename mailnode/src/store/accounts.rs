@@ -1,31 +1,12 @@
-//! Users: who exists, and whose address this is.
+//! Users: who exists, and what may each of them do.
 //! It does not know how a password is checked; it keeps the hash.
-
-use std::collections::HashSet;
 
 use super::Store;
 use super::domains::{domain_id, unless_there};
 use super::error::StoreError;
+use super::import::UserData;
 use super::sql::{Connection, Statement};
-use crate::mail::{Destination, EmailAddress, INBOX, MailboxId};
-
-/// How many aliases may lead to one another before it is a loop to us.
-const ALIAS_DEPTH_MAX: usize = 10;
-/// How many mailboxes one address may lead to.
-const DESTINATIONS_MAX: usize = 1_000;
-
-/// What the store knows of an address.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Found {
-    /// Mailboxes its mail goes to; never empty.
-    Mailboxes(Vec<Destination>),
-    /// The domain is served here, the address is nobody's.
-    Nobody,
-    /// The domain is not served here.
-    ForeignDomain,
-    /// All it leads to may not receive.
-    Disabled,
-}
+use crate::mail::{EmailAddress, INBOX};
 
 /// What a login is checked against.
 #[derive(Debug, Clone)]
@@ -47,7 +28,7 @@ pub struct Login {
 }
 
 /// What an account may be used for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 pub struct Permits {
     /// Sending mail.
     pub sending: bool,
@@ -62,94 +43,46 @@ pub struct Permits {
 pub struct User {
     /// The address.
     pub address: String,
+    /// Display name.
+    pub name: String,
     /// `active` or `disabled`.
     pub state: String,
+    /// What it may be used for.
+    #[serde(flatten)]
+    pub permits: Permits,
+    /// Octets it may have; 0: no limit.
+    pub quota_octets: i64,
+    /// Messages it may have; 0: no limit.
+    pub quota_messages: i64,
     /// Messages in all its mailboxes.
     pub messages: i64,
     /// Their size in octets.
     pub octets: i64,
 }
 
-struct AccountRow {
-    state: String,
-    directory: String,
-    mailbox_id: i64,
-}
-
 impl Store {
-    /// Where an address's mail goes, aliases followed.
-    ///
-    /// # Errors
-    /// The database does not answer: temporary, and never a "nobody".
-    pub async fn find(&self, address: &EmailAddress) -> Result<Found, StoreError> {
-        let mut found = Vec::new();
-        let (mut disabled, mut any) = (false, false);
-        let mut seen = HashSet::from([address.to_string()]);
-        let mut asked = vec![address.to_string()];
-        for _ in 0..ALIAS_DEPTH_MAX {
-            let mut next = Vec::new();
-            for address in asked {
-                if let Some(account) = self.account(&address).await? {
-                    any = true;
-                    if account.state == "active" {
-                        let mailbox = MailboxId(account.mailbox_id);
-                        found.push(Destination { mailbox, directory: account.directory });
-                    } else {
-                        disabled = true;
-                    }
-                    continue;
-                }
-                next.extend(self.targets(&address).await?);
-            }
-            next.retain(|target| seen.insert(target.clone()));
-            if next.is_empty() || found.len() + next.len() > DESTINATIONS_MAX {
-                break;
-            }
-            asked = next;
-        }
-        if !found.is_empty() {
-            return Ok(Found::Mailboxes(found));
-        }
-        if any && disabled {
-            return Ok(Found::Disabled);
-        }
-        let domain = Statement::new("SELECT id FROM domains WHERE name = $1");
-        let served = self.database.readers().row(&domain.bind(address.domain())).await?;
-        Ok(if served.is_some() { Found::Nobody } else { Found::ForeignDomain })
-    }
-
-    async fn account(&self, address: &str) -> Result<Option<AccountRow>, StoreError> {
-        let find = Statement::new(
-            "SELECT accounts.state, accounts.directory, mailboxes.id FROM accounts \
-             JOIN mailboxes ON mailboxes.account_id = accounts.id AND mailboxes.name = $1 \
-             WHERE accounts.address = $2",
-        );
-        let row = self.database.readers().row(&find.bind(INBOX).bind(address)).await?;
-        let read = row.map(|row| {
-            let (state, directory) = (row.text(0)?, row.text(1)?);
-            Ok(AccountRow { state, directory, mailbox_id: row.int(2)? })
-        });
-        read.transpose()
-    }
-
-    async fn targets(&self, address: &str) -> Result<Vec<String>, StoreError> {
-        let find = Statement::new("SELECT target FROM aliases WHERE address = $1").bind(address);
-        let rows = self.database.readers().rows(&find).await?;
-        rows.iter().map(|row| row.text(0)).collect()
-    }
-
     /// What a login with this address is checked against; `None`: there is none.
     ///
     /// # Errors
     /// The database does not answer.
     pub async fn login(&self, address: &EmailAddress) -> Result<Option<Login>, StoreError> {
+        if let Some(login) = self.login_as(&address.to_string()).await? {
+            return Ok(Some(login));
+        }
+        match self.real_domain(address.domain()).await? {
+            Some(domain) => self.login_as(&address.at(&domain).to_string()).await,
+            None => Ok(None),
+        }
+    }
+
+    async fn login_as(&self, address: &str) -> Result<Option<Login>, StoreError> {
         let find = Statement::new(
             "SELECT password_hash, state, mailboxes.id, accounts.id, address, scram, \
              may_smtp, may_pop3, may_imap FROM accounts \
              JOIN mailboxes ON mailboxes.account_id = accounts.id AND mailboxes.name = $1 \
              WHERE accounts.address = $2",
         );
-        let find = find.bind(INBOX).bind(address.to_string());
+        let find = find.bind(INBOX).bind(address);
         let read = self.database.readers().row(&find).await?.map(|row| {
             Ok(Login {
                 password_hash: row.text(0)?,
@@ -172,8 +105,13 @@ impl Store {
     ///
     /// # Errors
     /// The address is taken, or its domain is not served.
-    pub async fn add_user(&self, address: EmailAddress, hash: String) -> Result<(), StoreError> {
-        self.change(move |connection| Box::pin(add_user(connection, address, hash))).await
+    pub async fn add_user(
+        &self,
+        address: EmailAddress,
+        data: impl Into<UserData>,
+    ) -> Result<(), StoreError> {
+        let data = data.into();
+        self.change(move |connection| Box::pin(add_user(connection, address, data))).await
     }
 
     /// All users, by address.
@@ -183,9 +121,11 @@ impl Store {
     pub async fn users(&self) -> Result<Vec<User>, StoreError> {
         let list = Statement::new(
             "SELECT address, state, CAST(sum(messages) AS {bigint}), \
-             CAST(sum(octets) AS {bigint}) FROM accounts \
+             CAST(sum(octets) AS {bigint}), display_name, may_smtp, may_pop3, may_imap, \
+             quota_octets, quota_messages FROM accounts \
              JOIN mailboxes ON mailboxes.account_id = accounts.id \
-             GROUP BY accounts.id, address, state ORDER BY address",
+             GROUP BY accounts.id, address, state, display_name, may_smtp, may_pop3, may_imap, \
+             quota_octets, quota_messages ORDER BY address",
         );
         let rows = self.database.readers().rows(&list).await?;
         let users = rows.into_iter().map(|row| {
@@ -194,6 +134,14 @@ impl Store {
                 state: row.text(1)?,
                 messages: row.int(2)?,
                 octets: row.int(3)?,
+                name: row.text(4)?,
+                permits: Permits {
+                    sending: row.int(5)? != 0,
+                    fetching: row.int(6)? != 0,
+                    reading: row.int(7)? != 0,
+                },
+                quota_octets: row.int(8)?,
+                quota_messages: row.int(9)?,
             })
         });
         users.collect()
@@ -237,7 +185,7 @@ impl Store {
 async fn add_user(
     connection: &mut Connection,
     address: EmailAddress,
-    hash: String,
+    data: UserData,
 ) -> Result<(), StoreError> {
     let domain = domain_id(connection, address.domain()).await?;
     let find = "SELECT count(*) FROM aliases WHERE address = $1";
@@ -246,13 +194,26 @@ async fn add_user(
         return Err(StoreError::Conflict(format!("{address} is an alias: remove it first")));
     }
     let insert = Statement::new(
-        "INSERT INTO accounts (domain_id, address, directory, password_hash, created_us, \
-         changed_us) VALUES ($1, $2, $3, $4, {now}, {now})",
+        "INSERT INTO accounts (domain_id, address, directory, password_hash, scram, \
+         display_name, quota_octets, quota_messages, created_us, changed_us) \
+         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, {now}, {now})",
     );
     let insert = insert.bind(domain).bind(address.to_string()).bind(address.directory());
-    let outcome = connection.execute(&insert.bind(&hash)).await;
+    let insert = insert.bind(&data.password_hash).bind(&data.scram).bind(&data.name);
+    let insert = insert.bind(data.quota_octets).bind(data.quota_messages);
+    let outcome = connection.execute(&insert).await;
     unless_there(outcome, || format!("the user {address} is there already"))?;
     let account = account_id(connection, &address).await?;
+    let uidvalidity = take_uidvalidity(connection).await?;
+    let insert = Statement::new(
+        "INSERT INTO mailboxes (account_id, name, uidvalidity, generation) \
+         VALUES ($1, $2, $3, (SELECT max(generation) FROM generations))",
+    );
+    connection.execute(&insert.bind(account).bind(INBOX).bind(uidvalidity)).await.map(drop)
+}
+
+/// Takes the next UIDVALIDITY.
+pub(super) async fn take_uidvalidity(connection: &mut Connection) -> Result<i64, StoreError> {
     // RFC 9051 §2.3.1.1: never lower than any given before, so that a mailbox made again under an
     // old name is never taken for the old one. The time keeps it right even after a lost database.
     let counter = "SELECT value, {now} FROM counters WHERE name = 'uidvalidity'{lock}";
@@ -265,11 +226,7 @@ async fn add_user(
     let uidvalidity = (counter.int(0)? + 1).max(counter.int(1)? / 1_000_000);
     let keep = Statement::new("UPDATE counters SET value = $1 WHERE name = 'uidvalidity'");
     connection.execute(&keep.bind(uidvalidity)).await?;
-    let insert = Statement::new(
-        "INSERT INTO mailboxes (account_id, name, uidvalidity, generation) \
-         VALUES ($1, $2, $3, (SELECT max(generation) FROM generations))",
-    );
-    connection.execute(&insert.bind(account).bind(INBOX).bind(uidvalidity)).await.map(drop)
+    Ok(uidvalidity)
 }
 
 /// The account of an address, locked.
@@ -298,14 +255,17 @@ async fn remove_user(connection: &mut Connection, address: EmailAddress) -> Resu
     ] {
         connection.execute(&Statement::new(statement).bind(account)).await?;
     }
-    for statement in
-        ["DELETE FROM aliases WHERE target = $1", "DELETE FROM list_members WHERE address = $1"]
-    {
+    for statement in [
+        "DELETE FROM aliases WHERE target = $1",
+        "DELETE FROM list_members WHERE address = $1",
+        "UPDATE domains SET catch_all = '' WHERE catch_all = $1",
+        "DELETE FROM settings WHERE value = $1 AND name LIKE 'postmaster %'",
+    ] {
         connection.execute(&Statement::new(statement).bind(address.to_string())).await?;
     }
     Ok(())
 }
 
-fn no_user(address: &EmailAddress) -> StoreError {
+pub(super) fn no_user(address: &EmailAddress) -> StoreError {
     StoreError::Conflict(format!("there is no user {address}"))
 }

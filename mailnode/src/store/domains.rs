@@ -1,8 +1,11 @@
 //! Domains and aliases: whose addresses are served, and which lead to others.
 //! It does not know users but by their addresses.
 
+use std::collections::HashMap;
+
 use super::Store;
 use super::error::StoreError;
+use super::other_domains::refuse_other_name;
 use super::sql::{Connection, Statement};
 use crate::mail::EmailAddress;
 
@@ -24,6 +27,26 @@ pub struct Domain {
     pub users: i64,
     /// Its aliases.
     pub aliases: i64,
+    /// Where mail to nobody goes; empty: it is refused.
+    pub catch_all: String,
+    /// Who reads postmaster and abuse; empty: its oldest user.
+    pub postmaster: String,
+    /// Its other names.
+    pub other_names: Vec<String>,
+}
+
+/// What of a domain is to be another; `None`: it stays as it is; an empty text: nobody.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DomainChanges {
+    /// Where mail to nobody goes.
+    pub catch_all: Option<String>,
+    /// Who reads postmaster and abuse.
+    pub postmaster: Option<String>,
+}
+
+/// The name of the setting that holds who is a domain's postmaster.
+pub(super) fn postmaster_setting(domain: &str) -> String {
+    format!("postmaster {domain}")
 }
 
 impl Store {
@@ -34,6 +57,7 @@ impl Store {
     pub async fn add_domain(&self, name: String) -> Result<(), StoreError> {
         self.change(move |connection| {
             Box::pin(async move {
+                refuse_other_name(connection, &name).await?;
                 let insert = "INSERT INTO domains (name, created_us) VALUES ($1, {now})";
                 let outcome = connection.execute(&Statement::new(insert).bind(&name)).await;
                 unless_there(outcome, || format!("the domain {name} is there already")).map(drop)
@@ -49,12 +73,29 @@ impl Store {
     pub async fn domains(&self) -> Result<Vec<Domain>, StoreError> {
         let list = "SELECT name, \
                     (SELECT count(*) FROM accounts WHERE domain_id = domains.id), \
-                    (SELECT count(*) FROM aliases WHERE domain_id = domains.id) \
-                    FROM domains ORDER BY name";
+                    (SELECT count(*) FROM aliases WHERE domain_id = domains.id), \
+                    catch_all, id FROM domains ORDER BY name";
         let rows = self.database.readers().rows(&Statement::new(list)).await?;
-        let domains = rows
-            .into_iter()
-            .map(|row| Ok(Domain { name: row.text(0)?, users: row.int(1)?, aliases: row.int(2)? }));
+        let names = Statement::new("SELECT domain_id, name FROM domain_aliases ORDER BY name");
+        let names = self.database.readers().rows(&names).await?;
+        let names = names.iter().map(|row| Ok((row.int(0)?, row.text(1)?)));
+        let names: Vec<(i64, String)> = names.collect::<Result<_, StoreError>>()?;
+        let set = "SELECT name, value FROM settings WHERE name LIKE 'postmaster %'";
+        let set = self.database.readers().rows(&Statement::new(set)).await?;
+        let set = set.iter().map(|row| Ok((row.text(0)?, row.text(1)?)));
+        let set: HashMap<String, String> = set.collect::<Result<_, StoreError>>()?;
+        let domains = rows.into_iter().map(|row| {
+            let (name, id) = (row.text(0)?, row.int(4)?);
+            let of_it = names.iter().filter(|(domain, _)| *domain == id);
+            Ok(Domain {
+                users: row.int(1)?,
+                aliases: row.int(2)?,
+                catch_all: row.text(3)?,
+                postmaster: set.get(&postmaster_setting(&name)).cloned().unwrap_or_default(),
+                other_names: of_it.map(|(_, name)| name.clone()).collect(),
+                name,
+            })
+        });
         domains.collect()
     }
 
@@ -74,8 +115,15 @@ impl Store {
                         "the domain {name} still has {left} users and aliases: remove them first"
                     )));
                 }
-                let delete = Statement::new("DELETE FROM domains WHERE id = $1").bind(domain);
-                connection.execute(&delete).await.map(drop)
+                let unset = Statement::new("DELETE FROM settings WHERE name = $1");
+                connection.execute(&unset.bind(postmaster_setting(&name))).await?;
+                for delete in [
+                    "DELETE FROM domain_aliases WHERE domain_id = $1",
+                    "DELETE FROM domains WHERE id = $1",
+                ] {
+                    connection.execute(&Statement::new(delete).bind(domain)).await?;
+                }
+                Ok(())
             })
         })
         .await
@@ -148,7 +196,9 @@ async fn add_alias(
             )));
         }
         if of == &target && known == 0 {
-            return Err(StoreError::Conflict(format!("{target} is no user and no alias here")));
+            return Err(StoreError::Conflict(format!(
+                "{target} is no user and no alias here: mail is not sent to other hosts yet"
+            )));
         }
     }
     let insert = Statement::new(

@@ -41,6 +41,9 @@ pub enum StoreError {
     /// A mailbox of the delivery was removed since it was asked for.
     #[error("a mailbox of the delivery is gone")]
     MailboxGone,
+    /// A mailbox of the delivery has no room for it.
+    #[error("a mailbox of the delivery is full")]
+    Full,
     /// What was asked for contradicts what is there; the text says the remedy.
     #[error("{0}")]
     Conflict(String),
@@ -54,7 +57,7 @@ const PASSING_NUMBERS: [u16; 5] = [1040, 1053, 1290, 1836, 1927];
 impl StoreError {
     /// Whether what was asked may have been done after all.
     pub(super) fn leaves_outcome_unknown(&self) -> bool {
-        !matches!(self, Self::MailboxGone | Self::Conflict(_))
+        !matches!(self, Self::MailboxGone | Self::Full | Self::Conflict(_))
     }
 
     /// Whether it is the server that is away, not the statement that is wrong: with another

@@ -5,10 +5,13 @@
 //! is ever met again. A commit whose answer did not come is never cancelled and never retried
 //! here: its outcome is unknown, and whoever asked looks it up.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use super::error::StoreError;
 use super::messages::Delivery;
+use super::sql::group::Terms;
 use super::sql::primary::Primary;
 use super::sql::turn::Turn;
 use super::sql::{Connection, Kind, Statement, group};
@@ -26,6 +29,8 @@ pub(super) struct Lane {
     turn: Option<Turn>,
     /// `None`: to be opened, at the start and after an error.
     held: Option<Held>,
+    /// Whether deliveries are checked for room.
+    quotas: Arc<AtomicBool>,
 }
 
 struct Held {
@@ -34,8 +39,8 @@ struct Held {
 }
 
 impl Lane {
-    pub(super) fn of(primary: Primary, turn: Option<Turn>) -> Self {
-        Self { primary, turn, held: None }
+    pub(super) fn of(primary: Primary, turn: Option<Turn>, quotas: Arc<AtomicBool>) -> Self {
+        Self { primary, turn, held: None, quotas }
     }
 
     /// Runs `work` in a transaction and commits it. `give_up`: when to look no longer for a server
@@ -43,13 +48,14 @@ impl Lane {
     pub(super) async fn transaction<T>(
         &mut self,
         give_up: Instant,
-        work: impl AsyncFnOnce(&mut Connection, i64) -> Result<T, StoreError>,
+        work: impl AsyncFnOnce(&mut Connection, Terms) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        let Self { primary, turn, held } = self;
+        let Self { primary, turn, held, quotas } = self;
+        let has_quotas = quotas.load(Ordering::Relaxed);
         let _taken = turn.as_ref().map(Turn::take).transpose()?;
         let mut used = begun(primary, held.take(), give_up).await?;
         let transact = async move {
-            let outcome = transact(&mut used, work).await;
+            let outcome = transact(&mut used, has_quotas, work).await;
             (used, outcome)
         };
         let (used, outcome) = patiently(primary, transact).await?;
@@ -65,7 +71,8 @@ impl Lane {
         give_up: Instant,
         deliveries: &[&Delivery],
     ) -> Result<(), StoreError> {
-        let Self { primary, turn, held } = self;
+        let Self { primary, turn, held, quotas } = self;
+        let has_quotas = quotas.load(Ordering::Relaxed);
         let _taken = turn.as_ref().map(Turn::take).transpose()?;
         let mut used = match held.take() {
             Some(used) => used,
@@ -73,9 +80,10 @@ impl Lane {
         };
         let keep = async move {
             let Held { connection, generation } = &mut used;
-            let mut outcome = group::keep(connection, deliveries, *generation).await;
+            let terms = Terms { generation: *generation, has_quotas };
+            let mut outcome = group::keep(connection, deliveries, terms).await;
             let open = connection.kind() != Kind::Postgres;
-            if open && matches!(outcome, Err(StoreError::MailboxGone)) {
+            if open && matches!(outcome, Err(StoreError::MailboxGone | StoreError::Full)) {
                 outcome = connection.rollback().await.and(outcome);
             }
             (used, outcome)
@@ -135,10 +143,12 @@ fn may_pass(primary: &Primary, error: &StoreError, give_up: Instant) -> bool {
 
 async fn transact<T>(
     held: &mut Held,
-    work: impl AsyncFnOnce(&mut Connection, i64) -> Result<T, StoreError>,
+    has_quotas: bool,
+    work: impl AsyncFnOnce(&mut Connection, Terms) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
     let Held { connection, generation } = held;
-    match work(connection, *generation).await {
+    let terms = Terms { generation: *generation, has_quotas };
+    match work(connection, terms).await {
         Ok(value) => connection.commit().await.map(|()| value),
         Err(error) => {
             if !matches!(error, StoreError::Database(_)) {

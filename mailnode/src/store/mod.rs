@@ -10,31 +10,38 @@ mod facts;
 mod files;
 mod hashes;
 mod held;
+mod import;
 mod lane;
 mod leases;
+mod lookup;
 mod messages;
 mod nodes;
+mod other_domains;
 #[cfg(test)]
 mod plans;
 mod setup;
 mod sql;
 mod sweep;
+mod users;
 mod writer;
 
 use std::path::Path;
 use std::time::Duration;
 
-pub use accounts::{Found, Login, User};
-pub use domains::{Alias, Domain};
+pub use accounts::{Login, User};
+pub use domains::{Alias, Domain, DomainChanges};
 pub use error::StoreError;
 pub use facts::{Facts, Weakness};
 pub use files::{Draft, FileStore, Kept, MARKER};
+pub use import::{BATCH_MAX, Taken, UserData};
 pub use leases::{Asked, Holder, Lease};
+pub use lookup::Found;
 pub use messages::{Delivery, Listed, NewMessage};
 pub use nodes::{HEARTBEAT_INTERVAL, NodeRow, SILENCE_MAX};
 pub use setup::{SetUp, set_up};
 pub use sql::url::{DatabaseUrl, DatabaseUrls};
 pub use sweep::Swept;
+pub use users::UserChanges;
 
 /// Database and file store of one cluster.
 #[derive(Debug, Clone)]

@@ -4,6 +4,8 @@
 
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot};
@@ -47,6 +49,8 @@ struct WaitingDelivery {
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     jobs: mpsc::Sender<Job>,
+    /// Whether deliveries are checked for room: not before a user with a quota was looked up.
+    quotas: Arc<AtomicBool>,
 }
 
 impl Writer {
@@ -57,11 +61,19 @@ impl Writer {
             .build()
             .map_err(|error| StoreError::file("start the writer's runtime", error))?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
+        let quotas = Arc::new(AtomicBool::new(false));
+        let lane = Lane::of(primary, turn, quotas.clone());
         std::thread::Builder::new()
             .name("store-writer".to_owned())
-            .spawn(move || runtime.block_on(write(Lane::of(primary, turn), queue)))
+            .spawn(move || runtime.block_on(write(lane, queue)))
             .map_err(|error| StoreError::file("start the writer's thread", error))?;
-        Ok(Self { jobs })
+        Ok(Self { jobs, quotas })
+    }
+
+    /// A user with a quota was looked up: from now on each delivery is checked for room in its
+    /// transaction. Whatever is delivered to was looked up by this process before.
+    pub(super) fn watch_quotas(&self) {
+        self.quotas.store(true, Ordering::Relaxed);
     }
 
     /// Commits a delivery together with those that wait beside it: all its rows, or none.
@@ -191,11 +203,11 @@ async fn deliver(lane: &mut Lane, group: Vec<WaitingDelivery>) {
 /// rows are there: what is there decides, not the error.
 async fn deliver_again(lane: &mut Lane, waiting: &WaitingDelivery) -> Result<(), StoreError> {
     let delivery = &waiting.delivery;
-    let outcome = lane.transaction(waiting.give_up, async |connection, generation| {
+    let outcome = lane.transaction(waiting.give_up, async |connection, terms| {
         if lane::is_whole(connection, delivery).await? {
             return lane::confirm(connection).await;
         }
-        group::insert(connection, &[delivery], generation).await
+        group::insert(connection, &[delivery], terms).await
     });
     outcome.await
 }

@@ -10,6 +10,7 @@ use std::fmt::Write as _;
 
 use super::connection::Connection;
 use super::dialect::Kind;
+use super::quota;
 use super::statement::Statement;
 use crate::mail::MailboxId;
 use crate::store::error::StoreError;
@@ -20,6 +21,9 @@ const ROWS_MAX: usize = 500;
 /// How far a mailbox's counters leap at its first change after a promotion: what the demoted
 /// server gave out and did not hand on is never given out again.
 pub(in crate::store) const LEAP: i64 = 10_000;
+
+/// One of a message's texts.
+type TextOf = fn(&NewMessage) -> &str;
 
 /// How much a group adds to one mailbox, and how far its numbers have been given out.
 struct Share {
@@ -38,6 +42,15 @@ struct Numbered<'d> {
     modseq: i64,
 }
 
+/// What a group is kept under.
+#[derive(Debug, Clone, Copy)]
+pub(in crate::store) struct Terms {
+    /// Of the server that is written to.
+    pub(in crate::store) generation: i64,
+    /// Whether any mailbox may be full: else none is asked.
+    pub(in crate::store) has_quotas: bool,
+}
+
 /// Puts a group's rows in and commits them: all, or none.
 ///
 /// # Errors
@@ -45,19 +58,19 @@ struct Numbered<'d> {
 pub(in crate::store) async fn keep(
     connection: &mut Connection,
     group: &[&Delivery],
-    generation: i64,
+    terms: Terms,
 ) -> Result<(), StoreError> {
     match connection.kind() {
         Kind::Sqlite => {
             connection.begin().await?;
-            insert(connection, group, generation).await?;
+            insert(connection, group, terms).await?;
             connection.commit().await
         }
         Kind::Postgres => {
-            let outcome = connection.commit_at_once(&in_one(group, generation)).await;
-            outcome.map(drop).map_err(told_gone)
+            let outcome = connection.commit_at_once(&in_one(group, terms)).await;
+            outcome.map(drop).map_err(quota::told)
         }
-        Kind::MySql => in_two(connection, group, generation, "START TRANSACTION;", "COMMIT").await,
+        Kind::MySql => in_two(connection, group, terms, "START TRANSACTION;", "COMMIT").await,
     }
 }
 
@@ -68,15 +81,15 @@ pub(in crate::store) async fn keep(
 pub(in crate::store) async fn insert(
     connection: &mut Connection,
     group: &[&Delivery],
-    generation: i64,
+    terms: Terms,
 ) -> Result<(), StoreError> {
     match connection.kind() {
-        Kind::Sqlite => in_rows(connection, group, generation).await,
+        Kind::Sqlite => in_rows(connection, group, terms).await,
         Kind::Postgres => {
-            let outcome = connection.execute(&in_one(group, generation)).await;
-            outcome.map(drop).map_err(told_gone)
+            let outcome = connection.execute(&in_one(group, terms)).await;
+            outcome.map(drop).map_err(quota::told)
         }
-        Kind::MySql => in_two(connection, group, generation, "", "").await,
+        Kind::MySql => in_two(connection, group, terms, "", "").await,
     }
 }
 
@@ -124,10 +137,17 @@ fn number<'d>(
 async fn in_rows(
     connection: &mut Connection,
     group: &[&Delivery],
-    generation: i64,
+    terms: Terms,
 ) -> Result<(), StoreError> {
     let mut shares = add_up(group);
-    move_on(connection, &mut shares, generation).await?;
+    move_on(connection, &mut shares, terms.generation).await?;
+    for shares in shares.chunks(ROWS_MAX).take_while(|_| terms.has_quotas) {
+        let ids: Vec<i64> = shares.iter().map(|share| share.mailbox.0).collect();
+        let mut over = Statement::new(quota::OVER);
+        if connection.row(over.push_list(&ids)).await?.is_some() {
+            return Err(StoreError::Full);
+        }
+    }
     let rows = number(group, &mut shares)?;
     for rows in rows.chunks(ROWS_MAX) {
         let mut statement = Statement::new(
@@ -193,17 +213,18 @@ pub(in crate::store) fn leap(generation: i64) -> String {
 
 /// PostgreSQL: all of it in one statement. One that finds a mailbox gone divides by zero, and so
 /// undoes itself.
-fn in_one(group: &[&Delivery], generation: i64) -> Statement {
+fn in_one(group: &[&Delivery], terms: Terms) -> Statement {
     let shares = add_up(group);
     let places = places(group, &shares);
     let rows: Vec<(&Delivery, &NewMessage)> =
         group.iter().flat_map(|one| one.messages.iter().map(move |row| (*one, row))).collect();
     let share = |of: fn(&Share) -> i64| shares.iter().map(of).collect::<Vec<i64>>();
     let ints = |of: fn(&NewMessage) -> i64| rows.iter().map(|row| of(row.1)).collect::<Vec<i64>>();
-    let texts = |of: fn(&NewMessage) -> &str| {
-        rows.iter().map(|row| of(row.1).to_owned()).collect::<Vec<String>>()
-    };
+    let texts = |of: TextOf| rows.iter().map(|row| of(row.1).to_owned()).collect::<Vec<String>>();
+    let generation = terms.generation;
     let leap = leap(generation);
+    let (over, verdict) =
+        if terms.has_quotas { (quota::OVER_MOVED, quota::OR_ROOT) } else { ("", "1") };
     Statement::new(format!(
         "WITH added AS ( \
            SELECT * FROM unnest($1::bigint[], $2::bigint[], $3::bigint[]) AS t (id, count, octets) \
@@ -216,8 +237,9 @@ fn in_one(group: &[&Delivery], generation: i64) -> Statement {
              generation = {generation} \
            FROM added JOIN locked ON locked.id = added.id WHERE mailboxes.id = added.id \
            RETURNING mailboxes.id, mailboxes.uidnext - added.count AS uid, \
-             mailboxes.highest_modseq - added.count + 1 AS modseq \
-         ), put AS ( \
+             mailboxes.highest_modseq - added.count + 1 AS modseq, \
+             mailboxes.account_id, mailboxes.messages, mailboxes.octets \
+         ){over}, put AS ( \
            INSERT INTO messages (mailbox_id, uid, guid, file, octets, sha256, \
              internal_date_us, modseq, delivery_id) \
            SELECT given.mailbox, moved.uid + given.place, given.guid, given.file, given.octets, \
@@ -226,7 +248,7 @@ fn in_one(group: &[&Delivery], generation: i64) -> Statement {
              $9::text[], $10::bigint[], $11::text[]) \
              AS given (mailbox, place, guid, file, octets, sha256, date, delivery) \
            JOIN moved ON moved.id = given.mailbox RETURNING 1 \
-         ) SELECT 1 / (CASE WHEN count(*) = $12 THEN 1 ELSE 0 END) FROM put"
+         ) SELECT {verdict} / (CASE WHEN count(*) = $12 THEN 1 ELSE 0 END) FROM put"
     ))
     .bind(share(|share| share.mailbox.0))
     .bind(share(|share| share.count))
@@ -254,27 +276,16 @@ fn places(group: &[&Delivery], shares: &[Share]) -> Vec<i64> {
     placed.collect()
 }
 
-/// PostgreSQL's "division by zero" is how its one statement says that a mailbox is gone.
-fn told_gone(error: StoreError) -> StoreError {
-    match &error {
-        StoreError::Database(sqlx::Error::Database(said))
-            if said.code().as_deref() == Some("22012") =>
-        {
-            StoreError::MailboxGone
-        }
-        _ => error,
-    }
-}
-
 /// MariaDB, MySQL: locks and reads the mailboxes in one trip, changes and commits in another.
 /// Values stand in the text, numbers as they are and text in hexadecimal: nothing to escape.
 async fn in_two(
     connection: &mut Connection,
     group: &[&Delivery],
-    generation: i64,
+    terms: Terms,
     opening: &str,
     closing: &str,
 ) -> Result<(), StoreError> {
+    let generation = terms.generation;
     let mut shares = add_up(group);
     let ids: Vec<String> = shares.iter().map(|share| share.mailbox.0.to_string()).collect();
     let ids = ids.join(", ");
@@ -310,7 +321,18 @@ async fn in_two(
          INSERT INTO messages (mailbox_id, uid, guid, file, octets, sha256, \
          internal_date_us, modseq, delivery_id) VALUES"
     );
-    for (index, row) in number(group, &mut shares)?.iter().enumerate() {
+    write_rows(&mut script, &number(group, &mut shares)?);
+    if terms.has_quotas {
+        let _ = write!(script, "; {}", quota::OR_TWO_ROWS.replace("{ids}", &ids));
+    }
+    let _ = write!(script, "; {closing}");
+    let outcome = connection.script(script.trim_end_matches("; ").to_owned()).await;
+    outcome.map(drop).map_err(quota::told)
+}
+
+/// MariaDB, MySQL: what follows VALUES.
+fn write_rows(script: &mut String, rows: &[Numbered<'_>]) {
+    for (index, row) in rows.iter().enumerate() {
         let Numbered { delivery, message, uid, modseq } = row;
         let _ = write!(
             script,
@@ -325,9 +347,6 @@ async fn in_two(
             hexadecimal(&delivery.id.0),
         );
     }
-    let _ = write!(script, "; {closing}");
-    connection.script(script.trim_end_matches("; ").to_owned()).await?;
-    Ok(())
 }
 
 fn hexadecimal(text: &str) -> String {

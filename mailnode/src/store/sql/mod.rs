@@ -7,6 +7,7 @@ pub(in crate::store) mod dialect;
 pub(in crate::store) mod group;
 pub(in crate::store) mod notice;
 pub(in crate::store) mod primary;
+mod quota;
 pub(in crate::store) mod readers;
 pub(in crate::store) mod row;
 pub(in crate::store) mod statement;
