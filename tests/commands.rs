@@ -182,7 +182,12 @@ fn check_names_every_fault_at_once() {
     let said = format!("{}{}", said.text(), said.stderr);
     assert!(said.contains("setup"), "the remedy for a missing database: {said}");
     administer(&config, &["setup"], "").exits(0);
-    node_check(&config).exits(0);
+    let said = node_check(&config).code_in(&[0, 1]).text();
+    // A test's server is quick since it flushes nothing: that is all there is to find.
+    let quick = ["fsync is off", "full_page_writes is off", "innodb_flush_log_at_trx_commit"];
+    let is_quick = |line: &&str| quick.iter().any(|words| line.contains(words));
+    let faults = said.lines().filter(|line| line.starts_with("FAULT") && !is_quick(line));
+    assert_eq!(faults.collect::<Vec<_>>(), [""; 0]);
     fs::remove_dir_all(directory.path().join("store")).expect("the store goes");
     fs::remove_dir_all(directory.path().join("temp")).expect("temp goes");
     let said = node_check(&config).exits(1);
