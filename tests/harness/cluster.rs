@@ -249,6 +249,11 @@ impl Cluster {
         self.database.sql(statement)
     }
 
+    /// The database it was set up on.
+    pub fn database(&self) -> &Database {
+        &self.database
+    }
+
     /// All messages of a user, read through the balancer.
     ///
     /// # Panics

@@ -8,6 +8,7 @@ mod domains;
 mod import;
 mod run;
 mod setup;
+mod switch;
 
 use std::path::PathBuf;
 
@@ -54,6 +55,17 @@ enum Verb {
         /// Give a database that knows a cluster a new store, or a store that has one a new database
         #[arg(long)]
         adopt: bool,
+    },
+    /// Move everything in the database to another one, while the nodes run
+    Switch {
+        #[command(flatten)]
+        config: Config,
+        /// Where to; several times for the servers of one replicated database
+        #[arg(long, value_name = "URL", required = true)]
+        to: Vec<String>,
+        /// Say what would be done, and do nothing
+        #[arg(long)]
+        dry_run: bool,
     },
     /// Take away files that belong to nobody, now
     Sweep(Config),
@@ -248,6 +260,9 @@ pub async fn obey(line: CommandLine) -> Result<(), CommandError> {
         Verb::Run(Config { config }) => run::run(&config).await,
         Verb::Check { config: Config { config }, json } => check::check(&config, json).await,
         Verb::Setup { config: Config { config }, adopt } => setup::setup(&config, adopt).await,
+        Verb::Switch { config: Config { config }, to, dry_run } => {
+            switch::switch_to(&config, &to, dry_run).await
+        }
         Verb::Sweep(Config { config }) => setup::sweep(&config).await,
         Verb::Domain { config, action } => obey_for_domain(&open(&config).await?, action).await,
         Verb::User { config, action } => obey_for_user(&open(&config).await?, action).await,

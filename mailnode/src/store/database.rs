@@ -11,6 +11,7 @@ use sqlx::migrate::Migrator;
 use super::error::StoreError;
 use super::sql::primary::Primary;
 use super::sql::readers::Readers;
+use super::sql::standing::SWITCH;
 use super::sql::turn::Turn;
 use super::sql::url::{DatabaseUrl, DatabaseUrls};
 use super::sql::{Connection, Statement};
@@ -31,6 +32,7 @@ const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 /// A process's open database.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
+    primary: Primary,
     readers: Readers,
     writer: Writer,
 }
@@ -43,12 +45,14 @@ impl Database {
     pub(super) async fn open(urls: &DatabaseUrls) -> Result<Self, StoreError> {
         check_schema(urls).await?;
         let primary = Primary::of(urls.clone());
-        let turn = urls.file().map(Turn::beside).transpose()?;
         // Asked once: what starts, or looks, does not wait for a server to come back.
         drop(primary.reader().await?);
+        if primary.urls() != *urls {
+            check_schema(&primary.urls()).await?;
+        }
         let readers = Readers::of(primary.clone());
-        let writer = Writer::start(primary, turn)?;
-        Ok(Self { readers, writer })
+        let writer = Writer::start(primary.clone())?;
+        Ok(Self { primary, readers, writer })
     }
 
     /// Brings the tables to this build's version; a SQLite file is created if there is none.
@@ -90,6 +94,21 @@ impl Database {
         row.map(|row| row.text(0)).transpose()
     }
 
+    /// Whether the schema is this build's own version: only that one is known table by table.
+    ///
+    /// # Errors
+    /// It is another's; the text says the remedy.
+    pub(super) async fn check_own_schema(connection: &mut Connection) -> Result<(), StoreError> {
+        match schema_version(connection).await? {
+            Some((SCHEMA_MIN, 0)) => Ok(()),
+            other => Err(StoreError::Schema(format!(
+                "its schema is version {}, this program copies {SCHEMA_MIN} alone: use the \
+                 program of that version",
+                other.map_or(0, |(version, _)| version)
+            ))),
+        }
+    }
+
     /// Connections to read with.
     pub(super) fn readers(&self) -> &Readers {
         &self.readers
@@ -100,24 +119,29 @@ impl Database {
         &self.writer
     }
 
-    /// Whether the database answers.
+    /// Whether the database answers; one that was left is followed.
     ///
     /// # Errors
     /// What it said instead.
     pub(super) async fn check(&self) -> Result<(), StoreError> {
-        self.readers.row(&Statement::new("SELECT uuid FROM cluster")).await.map(drop)
+        let ask = "SELECT uuid, coalesce((SELECT value FROM settings WHERE name = $1), '') \
+                   FROM cluster";
+        match self.readers.row(&Statement::new(ask).bind(SWITCH)).await? {
+            Some(row) => self.primary.hear(&row.text(1)?),
+            None => Ok(()),
+        }
     }
 }
 
 /// Connects; an error names the address.
-async fn open(url: &DatabaseUrl) -> Result<Connection, StoreError> {
+pub(super) async fn open(url: &DatabaseUrl) -> Result<Connection, StoreError> {
     let opened = tokio::time::timeout(CONNECT_PATIENCE, Connection::open(url)).await;
     let opened = opened.unwrap_or(Err(StoreError::Late("connecting")));
     opened.map_err(|error| StoreError::Away(format!("{url}: {}", error.reason())))
 }
 
 /// Of several servers the one that may be written to, even before there are tables.
-async fn writable(urls: &DatabaseUrls) -> Result<DatabaseUrl, StoreError> {
+pub(super) async fn writable(urls: &DatabaseUrls) -> Result<DatabaseUrl, StoreError> {
     let [first, others @ ..] = urls.all() else { return Err(StoreError::Ended) };
     if others.is_empty() {
         return Ok(first.clone());
@@ -139,7 +163,7 @@ async fn writable(urls: &DatabaseUrls) -> Result<DatabaseUrl, StoreError> {
     Err(StoreError::Away(told.join("; ")))
 }
 
-async fn has_table(connection: &mut Connection, name: &str) -> Result<bool, StoreError> {
+pub(super) async fn has_table(connection: &mut Connection, name: &str) -> Result<bool, StoreError> {
     let tables = Statement::new(connection.kind().tables_named()).bind(name);
     Ok(connection.number(&tables).await? > 0)
 }

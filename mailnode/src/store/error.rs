@@ -15,6 +15,9 @@ pub enum StoreError {
     /// No server may be used now: each one's address (without its password) and why not.
     #[error("database: {0}")]
     Away(String),
+    /// Another database takes its place just now.
+    #[error("database: writes are held up for seconds: `mailnode switch` moves it just now")]
+    Frozen,
     /// The database is no cluster's, or another version's.
     #[error("database: {0}")]
     Schema(String),
@@ -64,7 +67,7 @@ impl StoreError {
     /// connection, perhaps to another server, it may go well.
     pub(super) fn may_pass(&self) -> bool {
         match self {
-            Self::Away(_) => true,
+            Self::Away(_) | Self::Frozen => true,
             Self::Database(sqlx::Error::Database(said)) => {
                 let number =
                     said.try_downcast_ref::<MySqlDatabaseError>().map(|said| said.number());

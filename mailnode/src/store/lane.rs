@@ -13,8 +13,9 @@ use super::error::StoreError;
 use super::messages::Delivery;
 use super::sql::group::Terms;
 use super::sql::primary::Primary;
-use super::sql::turn::Turn;
-use super::sql::{Connection, Kind, Statement, group};
+use super::sql::turn::{Turn, TurnTaken};
+use super::sql::url::DatabaseUrls;
+use super::sql::{Connection, Kind, Statement, group, standing};
 
 /// How long a transaction may take, its commit and the standby's word for it included, before its
 /// connection is given up.
@@ -25,8 +26,8 @@ const PAUSE: Duration = Duration::from_millis(50);
 /// The writer's connection and its turn among the processes.
 pub(super) struct Lane {
     primary: Primary,
-    /// SQLite's processes take turns; servers order theirs themselves.
-    turn: Option<Turn>,
+    /// SQLite's processes take turns; servers order theirs themselves. With the addresses it is of.
+    turn: Option<(DatabaseUrls, Option<Turn>)>,
     /// `None`: to be opened, at the start and after an error.
     held: Option<Held>,
     /// Whether deliveries are checked for room.
@@ -36,11 +37,41 @@ pub(super) struct Lane {
 struct Held {
     connection: Connection,
     generation: i64,
+    /// Of the server: once another is used, it is of no use.
+    turn: u64,
 }
 
 impl Lane {
-    pub(super) fn of(primary: Primary, turn: Option<Turn>, quotas: Arc<AtomicBool>) -> Self {
-        Self { primary, turn, held: None, quotas }
+    pub(super) fn of(primary: Primary, quotas: Arc<AtomicBool>) -> Self {
+        Self { primary, turn: None, held: None, quotas }
+    }
+
+    /// A connection, opened before the turn is taken: while writes are held up nobody has it.
+    async fn ready(&mut self, give_up: Instant) -> Result<Held, StoreError> {
+        let used = match self.held.take() {
+            Some(used) if used.turn == self.primary.turn() => used,
+            _ => opened(&self.primary, give_up).await?,
+        };
+        let urls = self.primary.urls();
+        if self.turn.as_ref().is_none_or(|(of, _)| *of != urls) {
+            let turn = urls.file().map(Turn::beside).transpose()?;
+            self.turn = Some((urls, turn));
+        }
+        Ok(used)
+    }
+
+    /// Asks whether writes are held up, for a change is not tried twice, as a delivery is: then the
+    /// connection is given up, and the next one is had when writes go on, or elsewhere.
+    async fn let_go_of_one_held_up(&mut self) -> Result<(), StoreError> {
+        let Some(mut used) = self.held.take() else { return Ok(()) };
+        let asked = async move {
+            let asked = used.connection.number(&Statement::new(standing::SWITCHING)).await;
+            (used, asked)
+        };
+        if let (used, Ok(0)) = patiently(&self.primary, asked).await? {
+            self.held = Some(used);
+        }
+        Ok(())
     }
 
     /// Runs `work` in a transaction and commits it. `give_up`: when to look no longer for a server
@@ -50,10 +81,12 @@ impl Lane {
         give_up: Instant,
         work: impl AsyncFnOnce(&mut Connection, Terms) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
+        self.let_go_of_one_held_up().await?;
+        let used = self.ready(give_up).await?;
         let Self { primary, turn, held, quotas } = self;
         let has_quotas = quotas.load(Ordering::Relaxed);
-        let _taken = turn.as_ref().map(Turn::take).transpose()?;
-        let mut used = begun(primary, held.take(), give_up).await?;
+        let _taken = taken(turn)?;
+        let mut used = begun(primary, Some(used), give_up).await?;
         let transact = async move {
             let outcome = transact(&mut used, has_quotas, work).await;
             (used, outcome)
@@ -71,15 +104,12 @@ impl Lane {
         give_up: Instant,
         deliveries: &[&Delivery],
     ) -> Result<(), StoreError> {
+        let mut used = self.ready(give_up).await?;
         let Self { primary, turn, held, quotas } = self;
         let has_quotas = quotas.load(Ordering::Relaxed);
-        let _taken = turn.as_ref().map(Turn::take).transpose()?;
-        let mut used = match held.take() {
-            Some(used) => used,
-            None => opened(primary, give_up).await?,
-        };
+        let _taken = taken(turn)?;
         let keep = async move {
-            let Held { connection, generation } = &mut used;
+            let Held { connection, generation, .. } = &mut used;
             let terms = Terms { generation: *generation, has_quotas };
             let mut outcome = group::keep(connection, deliveries, terms).await;
             let open = connection.kind() != Kind::Postgres;
@@ -96,6 +126,10 @@ impl Lane {
     }
 }
 
+fn taken(turn: &Option<(DatabaseUrls, Option<Turn>)>) -> Result<Option<TurnTaken<'_>>, StoreError> {
+    turn.as_ref().and_then(|(_, turn)| turn.as_ref()).map(Turn::take).transpose()
+}
+
 /// Whether the connection behind an outcome is of no use any more.
 fn spoils<T>(outcome: &Result<T, StoreError>) -> bool {
     matches!(outcome, Err(StoreError::Database(_) | StoreError::Unknown(_)))
@@ -105,7 +139,9 @@ fn spoils<T>(outcome: &Result<T, StoreError>) -> bool {
 async fn opened(primary: &Primary, give_up: Instant) -> Result<Held, StoreError> {
     loop {
         match primary.writer().await {
-            Ok((connection, generation)) => return Ok(Held { connection, generation }),
+            Ok((connection, generation)) => {
+                return Ok(Held { connection, generation, turn: primary.turn() });
+            }
             Err(error) if may_pass(primary, &error, give_up) => tokio::time::sleep(PAUSE).await,
             Err(error) => return Err(error),
         }
@@ -138,7 +174,12 @@ async fn begun(
 }
 
 fn may_pass(primary: &Primary, error: &StoreError, give_up: Instant) -> bool {
-    primary.urls().kind() != Kind::Sqlite && error.may_pass() && Instant::now() + PAUSE < give_up
+    // A SQLite file does not come and go, but a switch holds up its writes.
+    let passes = match error {
+        StoreError::Frozen => true,
+        _ => primary.urls().kind() != Kind::Sqlite && error.may_pass(),
+    };
+    passes && Instant::now() + PAUSE < give_up
 }
 
 async fn transact<T>(
@@ -146,7 +187,7 @@ async fn transact<T>(
     has_quotas: bool,
     work: impl AsyncFnOnce(&mut Connection, Terms) -> Result<T, StoreError>,
 ) -> Result<T, StoreError> {
-    let Held { connection, generation } = held;
+    let Held { connection, generation, .. } = held;
     let terms = Terms { generation: *generation, has_quotas };
     match work(connection, terms).await {
         Ok(value) => connection.commit().await.map(|()| value),

@@ -22,6 +22,7 @@ mod plans;
 mod setup;
 mod sql;
 mod sweep;
+mod switch;
 mod users;
 mod writer;
 
@@ -41,6 +42,7 @@ pub use nodes::{HEARTBEAT_INTERVAL, NodeRow, SILENCE_MAX};
 pub use setup::{SetUp, set_up};
 pub use sql::url::{DatabaseUrl, DatabaseUrls};
 pub use sweep::Swept;
+pub use switch::{Plan, Progress, Switched, Target, plan, switch};
 pub use users::UserChanges;
 
 /// Database and file store of one cluster.

@@ -149,7 +149,7 @@ async fn name_cluster(database: &Database, id: String) -> Result<(), StoreError>
 }
 
 /// A random UUID (RFC 9562 §5.4).
-fn new_id() -> Result<String, StoreError> {
+pub(super) fn new_id() -> Result<String, StoreError> {
     let mut bytes = [0; 16];
     rustix::rand::getrandom(&mut bytes[..], rustix::rand::GetRandomFlags::empty())
         .map_err(|error| StoreError::file("getrandom", error))?;

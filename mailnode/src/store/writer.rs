@@ -14,7 +14,6 @@ use super::error::StoreError;
 use super::lane::{self, Lane};
 use super::messages::Delivery;
 use super::sql::primary::Primary;
-use super::sql::turn::Turn;
 use super::sql::{Connection, group};
 use crate::metrics;
 
@@ -55,14 +54,14 @@ pub(super) struct Writer {
 
 impl Writer {
     /// Starts the thread, which owns its connection until the last door is dropped.
-    pub(super) fn start(primary: Primary, turn: Option<Turn>) -> Result<Self, StoreError> {
+    pub(super) fn start(primary: Primary) -> Result<Self, StoreError> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()
             .map_err(|error| StoreError::file("start the writer's runtime", error))?;
         let (jobs, queue) = mpsc::channel(QUEUE_MAX);
         let quotas = Arc::new(AtomicBool::new(false));
-        let lane = Lane::of(primary, turn, quotas.clone());
+        let lane = Lane::of(primary, quotas.clone());
         std::thread::Builder::new()
             .name("store-writer".to_owned())
             .spawn(move || runtime.block_on(write(lane, queue)))

@@ -6,6 +6,8 @@
 //! on SQLite begins IMMEDIATE, for a deferred one that reads first fails at once when another has
 //! committed in between.
 
+use super::standing::SWITCH;
+
 /// Which database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(in crate::store) enum Kind {
@@ -19,7 +21,7 @@ pub(in crate::store) enum Kind {
 
 impl Kind {
     /// What `{word}` in a statement stands for.
-    pub(super) fn word(self, word: &str) -> &'static str {
+    pub(in crate::store) fn word(self, word: &str) -> &'static str {
         match (word, self) {
             // The database's own clock, microseconds since 1970: leases and heartbeats go by it.
             ("now", Self::Sqlite) => "CAST(unixepoch('subsec') * 1000000 AS INTEGER)",
@@ -50,7 +52,7 @@ impl Kind {
     /// What a connection that writes is told first. A lock that is not given in time is an error,
     /// and so temporary trouble. PostgreSQL must have a commit on disk (and on the standby, where
     /// there is one) before it says so, whatever its settings are.
-    pub(super) fn writer_session(self) -> &'static str {
+    pub(in crate::store) fn writer_session(self) -> &'static str {
         match self {
             Self::Sqlite => "",
             Self::Postgres => {
@@ -98,8 +100,9 @@ impl Kind {
     }
 
     /// One row: may it be written to (1 or 0); which server this is, another one after a promotion;
-    /// the cluster's id; the number and the server of the newest generation.
-    pub(super) fn look(self) -> String {
+    /// the cluster's id; the number and the server of the newest generation; the value of the row
+    /// that says whether it is in force, and whether (1 or 0) its time is still to come.
+    pub(in crate::store) fn look(self) -> String {
         let server = match self {
             Self::Sqlite => "'sqlite'",
             Self::Postgres => {
@@ -113,7 +116,10 @@ impl Kind {
         format!(
             "SELECT {writable}, {server}, (SELECT uuid FROM cluster), \
              coalesce((SELECT max(generation) FROM generations), 0), \
-             coalesce((SELECT server FROM generations ORDER BY generation DESC LIMIT 1), '')"
+             coalesce((SELECT server FROM generations ORDER BY generation DESC LIMIT 1), ''), \
+             coalesce((SELECT value FROM settings WHERE name = '{SWITCH}'), ''), \
+             CAST(coalesce((SELECT CASE WHEN changed_us > {{now}} THEN 1 ELSE 0 END \
+             FROM settings WHERE name = '{SWITCH}'), 0) AS {{bigint}})"
         )
     }
 

@@ -10,6 +10,7 @@ pub(in crate::store) mod primary;
 mod quota;
 pub(in crate::store) mod readers;
 pub(in crate::store) mod row;
+pub(in crate::store) mod standing;
 pub(in crate::store) mod statement;
 pub(in crate::store) mod turn;
 pub(in crate::store) mod url;

@@ -5,6 +5,8 @@
 //! that is promoted finds another's row to be the newest and adds its own. A server whose newest
 //! row is older than what this process has seen was demoted meanwhile: it is never used, however
 //! writable it says it is. Wherever a connection is opened for writing all servers are asked.
+//!
+//! A database that `mailnode switch` left says where everything went: it is followed there.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,6 +14,7 @@ use std::time::Duration;
 use tokio::task::JoinSet;
 
 use super::connection::Connection;
+use super::standing::{SWITCH, Standing};
 use super::statement::Statement;
 use super::url::{DatabaseUrl, DatabaseUrls};
 use crate::store::error::StoreError;
@@ -23,21 +26,26 @@ const OTHERS_PATIENCE: Duration = Duration::from_millis(150);
 /// How often the others are asked whether they were promoted, while a write gets no answer.
 const SUPERSEDED_INTERVAL: Duration = Duration::from_secs(1);
 
+/// How many databases that were left may lead on, one to the next.
+const SWITCHES_MAX: usize = 8;
+
 /// The servers of one database.
 #[derive(Debug, Clone)]
 pub(in crate::store) struct Primary(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
-    urls: DatabaseUrls,
     known: Mutex<Known>,
     /// One search at a time among those that read.
     searching: tokio::sync::Mutex<()>,
 }
 
 /// The server that is used now.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 struct Known {
+    urls: DatabaseUrls,
+    /// The id of the switch that led to these addresses; empty: the settings name them.
+    followed: String,
     index: usize,
     server: String,
     generation: i64,
@@ -53,6 +61,7 @@ struct Look {
     cluster: Option<String>,
     newest: i64,
     newest_server: String,
+    standing: Standing,
 }
 
 impl Look {
@@ -72,13 +81,15 @@ struct Found {
 
 impl Primary {
     pub(in crate::store) fn of(urls: DatabaseUrls) -> Self {
-        let known = Mutex::default();
-        Self(Arc::new(Shared { urls, known, searching: tokio::sync::Mutex::default() }))
+        let (followed, server) = (String::new(), String::new());
+        let known = Known { urls, followed, index: 0, server, generation: 0, turn: 0 };
+        let known = Mutex::new(known);
+        Self(Arc::new(Shared { known, searching: tokio::sync::Mutex::default() }))
     }
 
-    /// The addresses, in words.
-    pub(in crate::store) fn urls(&self) -> &DatabaseUrls {
-        &self.0.urls
+    /// The addresses that are used now: those of the settings, or where a switch led.
+    pub(in crate::store) fn urls(&self) -> DatabaseUrls {
+        self.known().urls
     }
 
     /// Changes when another server is used from now on.
@@ -109,10 +120,13 @@ impl Primary {
     }
 
     async fn reader_of_known(&self, known: &Known) -> Result<Connection, StoreError> {
-        let url = &self.0.urls.all()[known.index];
+        let url = &known.urls.all()[known.index];
         let found = look_in_time(known.index, url.clone()).await?;
         self.admit(url, &found.look)?;
-        self.note(&found);
+        if leads_on(&found.look.standing, &known.followed).is_some() {
+            return Err(StoreError::Away(format!("{url}: it was left")));
+        }
+        self.note(&found, &known.followed);
         let mut connection = found.connection;
         connection.script(connection.kind().reader_session().to_owned()).await?;
         Ok(connection)
@@ -124,6 +138,16 @@ impl Primary {
     /// [`StoreError::Away`]: no server may be written to now.
     pub(in crate::store) async fn writer(&self) -> Result<(Connection, i64), StoreError> {
         let Found { mut connection, look, .. } = self.search().await?;
+        match &look.standing {
+            Standing::Frozen => return Err(StoreError::Frozen),
+            // The first that writes where a switch led makes it a database like any other.
+            Standing::Copy { id, urls } => {
+                let said = Statement::new("DELETE FROM settings WHERE name = $1 AND value = $2");
+                let said = said.bind(SWITCH).bind(Standing::copy(id, urls));
+                connection.commit_at_once(&said).await?;
+            }
+            _ => {}
+        }
         connection.script(connection.kind().writer_session().to_owned()).await?;
         let generation = look.generation();
         if generation != look.newest && look.cluster.is_some() {
@@ -144,19 +168,63 @@ impl Primary {
     pub(in crate::store) async fn superseded(&self) {
         loop {
             tokio::time::sleep(SUPERSEDED_INTERVAL).await;
-            if self.0.urls.all().len() < 2 {
+            let before = self.known();
+            if before.urls.all().len() < 2 {
                 continue;
             }
-            let before = self.known();
             if self.search().await.is_ok() && self.turn() != before.turn {
                 return;
             }
         }
     }
 
-    /// Asks all servers and takes the one of the newest generation.
+    /// Whether the database that is used was left meanwhile; if so it is followed.
+    ///
+    /// # Errors
+    /// The row is none that this program knows.
+    pub(in crate::store) fn hear(&self, value: &str) -> Result<(), StoreError> {
+        if let Standing::Left { id, urls } = Standing::read(value, false)? {
+            self.follow(id, urls);
+        }
+        Ok(())
+    }
+
+    fn follow(&self, id: String, urls: DatabaseUrls) {
+        let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.followed == id {
+            return;
+        }
+        tracing::warn!(
+            left = %known.urls, to = %urls,
+            "the database was left with `mailnode switch`: change `database` in the YAML file"
+        );
+        let (server, turn) = (String::new(), known.turn + 1);
+        *known = Known { urls, followed: id, index: 0, server, generation: -1, turn };
+    }
+
+    /// Asks all servers and takes the one of the newest generation; follows where it leads.
     async fn search(&self) -> Result<Found, StoreError> {
-        let urls = self.0.urls.all();
+        for _ in 0..SWITCHES_MAX {
+            let followed = self.known().followed;
+            let found = self.search_once().await;
+            if self.known().followed != followed {
+                continue; // Another task followed meanwhile: what was found is of the old one.
+            }
+            let found = found?;
+            match leads_on(&found.look.standing, &followed) {
+                None => {
+                    self.note(&found, &followed);
+                    return Ok(found);
+                }
+                Some((id, urls)) => self.follow(id, urls),
+            }
+        }
+        Err(StoreError::Away("databases that were left lead to one another".to_owned()))
+    }
+
+    async fn search_once(&self) -> Result<Found, StoreError> {
+        let urls = self.urls();
+        let urls = urls.all();
         let mut looks = JoinSet::new();
         for (index, url) in urls.iter().enumerate() {
             looks.spawn(look_in_time(index, url.clone()));
@@ -186,9 +254,7 @@ impl Primary {
                 },
             }
         }
-        let found = best.ok_or_else(|| StoreError::Away(told.join("; ")))?;
-        self.note(&found);
-        Ok(found)
+        best.ok_or_else(|| StoreError::Away(told.join("; ")))
     }
 
     /// Whether a server may be used, after what it says of itself.
@@ -213,15 +279,20 @@ impl Primary {
         Ok(())
     }
 
-    fn note(&self, found: &Found) {
+    /// Notes what was found at the addresses that a switch of this id led to.
+    fn note(&self, found: &Found, followed: &str) {
         let mut known = self.0.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if known.followed != followed {
+            return;
+        }
         let Found { index, look, .. } = found;
         let same = known.index == *index && known.server == look.server;
         if look.generation() < known.generation || (same && known.turn > 0) {
             return;
         }
-        if known.turn > 0 {
-            let url = &self.0.urls.all()[*index];
+        if known.turn > 0
+            && let Some(url) = known.urls.all().get(*index)
+        {
             let server = &look.server;
             tracing::warn!(%url, server, "another database server is used from now on");
         }
@@ -233,6 +304,18 @@ impl Primary {
 
     fn known(&self) -> Known {
         self.0.known.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// Where to go instead, and the name of that step. A copy is in force for whom the database it was
+/// made from sent here; everybody else asks that one.
+fn leads_on(standing: &Standing, followed: &str) -> Option<(String, DatabaseUrls)> {
+    match standing {
+        Standing::Left { id, urls } => Some((id.clone(), urls.clone())),
+        Standing::Copy { id, urls } if id != followed => {
+            Some((format!("what {id} is made from"), urls.clone()))
+        }
+        _ => None,
     }
 }
 
@@ -253,6 +336,7 @@ async fn look(index: usize, url: &DatabaseUrl) -> Result<Found, StoreError> {
         cluster: said.maybe_text(2)?,
         newest: said.int(3)?,
         newest_server: said.text(4)?,
+        standing: Standing::read(&said.text(5)?, said.int(6)? == 1)?,
     };
     Ok(Found { index, connection, look })
 }

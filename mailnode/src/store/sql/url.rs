@@ -1,5 +1,5 @@
 //! Where the database is: one address, or several of one replicated database.
-//! It does not know which of them answers; `primary` finds that out. No text made here shows a
+//! It does not know which of them answers; `primary` finds that out. What is shown of it has no
 //! password.
 
 use std::fmt;
@@ -20,6 +20,8 @@ const STATEMENTS_KEPT: usize = 300;
 /// The address of one database.
 #[derive(Clone)]
 pub struct DatabaseUrl {
+    /// As it was given: with the password.
+    text: String,
     shown: String,
     place: Place,
 }
@@ -64,7 +66,7 @@ impl DatabaseUrl {
             }
             _ => return None,
         };
-        Some(Self { shown: without_password(scheme, rest), place })
+        Some(Self { text: text.to_owned(), shown: without_password(scheme, rest), place })
     }
 
     /// Which database it is.
@@ -179,6 +181,11 @@ impl DatabaseUrls {
 
     pub(in crate::store) fn kind(&self) -> Kind {
         self.0[0].kind()
+    }
+
+    /// As they were given, one a line, for the row that leads nodes there: never shown.
+    pub(in crate::store) fn with_passwords(&self) -> String {
+        self.0.iter().map(|url| url.text.as_str()).collect::<Vec<_>>().join("\n")
     }
 
     /// The database's file, if it is one.
