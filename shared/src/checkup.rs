@@ -2,6 +2,8 @@
 //! that says so and the remedy. It does not know what is looked at; both binaries' `check` fill it.
 
 use std::fmt::Write as _;
+use std::io::{self, ErrorKind};
+use std::net::SocketAddr;
 use std::path::Path;
 
 use serde::Serialize;
@@ -84,6 +86,16 @@ impl Checkup {
         self.findings.iter().filter(|finding| finding.state == State::Fault).count()
     }
 
+    /// How many things are wrong, in words; `None`: none is.
+    #[must_use]
+    pub fn verdict(&self) -> Option<String> {
+        match self.faults() {
+            0 => None,
+            1 => Some("1 thing is wrong".to_owned()),
+            many => Some(format!("{many} things are wrong")),
+        }
+    }
+
     /// For people: a line for each thing, what is wrong last with its remedy below it. Control
     /// characters, which a stranger's greeting may hold, are escaped.
     #[must_use]
@@ -99,6 +111,65 @@ impl Checkup {
             let _ = writeln!(text, "       remedy: {}", visible(remedy));
         }
         text
+    }
+}
+
+/// Ports below this need a right (ip(7)).
+const FIRST_FREE_PORT: u16 = 1024;
+
+/// What differs from program to program where it tries its doors.
+#[derive(Debug, Clone, Copy)]
+pub struct Doors {
+    /// By whom a door is open that is rightly taken; `None`: none of them is.
+    pub open_by: Option<&'static str>,
+    /// What helps where this machine does not have the address, behind "put … on an interface
+    /// (`ip address`)".
+    pub no_address: &'static str,
+    /// What helps where a port below 1024 may not be opened.
+    pub no_right: &'static str,
+}
+
+impl Doors {
+    /// Says of the door at `address`, which was tried, whether it can be opened, and if not why.
+    pub fn tell(
+        &self,
+        checkup: &mut Checkup,
+        key: &str,
+        address: SocketAddr,
+        tried: io::Result<()>,
+    ) {
+        match (tried, self.open_by) {
+            (Ok(()), _) => checkup.good(key, format!("{address} can be opened")),
+            (Err(error), Some(by)) if error.kind() == ErrorKind::AddrInUse => {
+                checkup.good(key, format!("{address} is open, by {by}"));
+            }
+            (Err(error), _) => {
+                let (what, remedy) = self.closed(address, &error);
+                checkup.fault(key, format!("{address} {what}"), remedy);
+            }
+        }
+    }
+
+    /// Why a door stays closed, and what opens it.
+    fn closed(&self, address: SocketAddr, error: &io::Error) -> (String, String) {
+        let (ip, port) = (address.ip(), address.port());
+        match error.kind() {
+            ErrorKind::AddrInUse => (
+                "is taken by another program".to_owned(),
+                format!(
+                    "find it with `ss -ltnp 'sport = :{port}'` and stop it, or listen elsewhere"
+                ),
+            ),
+            ErrorKind::AddrNotAvailable => (
+                "cannot be opened: this machine does not have that address".to_owned(),
+                format!("put {ip} on an interface (`ip address`){}", self.no_address),
+            ),
+            ErrorKind::PermissionDenied if port < FIRST_FREE_PORT => (
+                "cannot be opened: ports below 1024 need a right".to_owned(),
+                self.no_right.to_owned(),
+            ),
+            _ => (format!("cannot be opened: {error}"), "listen at another address".to_owned()),
+        }
     }
 }
 

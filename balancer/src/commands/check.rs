@@ -46,11 +46,7 @@ pub(super) fn check(how: &How) -> Result<(), CommandError> {
     } else {
         print(&format!("{summary}{}", checkup.text()))?;
     }
-    match checkup.faults() {
-        0 => Ok(()),
-        1 => Err(CommandError::Failed("1 thing is wrong".to_owned())),
-        many => Err(CommandError::Failed(format!("{many} things are wrong"))),
-    }
+    checkup.verdict().map_or(Ok(()), |verdict| Err(CommandError::Failed(verdict)))
 }
 
 /// Whether a balancer answers at this file's admin door: its ports are rightly taken then.

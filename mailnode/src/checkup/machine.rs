@@ -1,17 +1,21 @@
 //! Does this machine allow what a node needs: open files, ports?
 //! It does not know database or directories. `checkup` calls it.
 
-use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
 
 use rustix::process::{Resource, getrlimit};
-use shared::checkup::Checkup;
+use shared::checkup::{Checkup, Doors};
 use shared::listener::Listener;
 
 use crate::config::NodeConfig;
 
 /// Descriptors a node needs besides those of its clients.
 const DESCRIPTORS_RESERVED: u64 = 200;
+const DOORS: Doors = Doors {
+    open_by: None,
+    no_address: ", or listen at 0.0.0.0",
+    no_right: "give the systemd unit AmbientCapabilities=CAP_NET_BIND_SERVICE",
+};
 
 pub(super) fn descriptors(checkup: &mut Checkup, config: &NodeConfig) {
     let key = "limits.connections_max";
@@ -48,33 +52,6 @@ pub(super) fn ports(checkup: &mut Checkup, config: &NodeConfig, runs: bool) {
 }
 
 fn port(checkup: &mut Checkup, key: &str, address: SocketAddr, runs: bool) {
-    match Listener::bind(address) {
-        Ok(_) => checkup.good(key, format!("{address} can be opened")),
-        Err(error) if runs && error.kind() == ErrorKind::AddrInUse => {
-            checkup.good(key, format!("{address} is open, by this node as it seems"));
-        }
-        Err(error) => {
-            let (what, remedy) = closed(address, &error);
-            checkup.fault(key, format!("{address} {what}"), remedy);
-        }
-    }
-}
-
-fn closed(address: SocketAddr, error: &io::Error) -> (String, String) {
-    let (ip, port) = (address.ip(), address.port());
-    match error.kind() {
-        ErrorKind::AddrInUse => (
-            "is taken by another program".to_owned(),
-            format!("find it with `ss -ltnp 'sport = :{port}'` and stop it, or listen elsewhere"),
-        ),
-        ErrorKind::AddrNotAvailable => (
-            "cannot be opened: this machine does not have that address".to_owned(),
-            format!("put {ip} on an interface (`ip address`), or listen at 0.0.0.0"),
-        ),
-        ErrorKind::PermissionDenied => (
-            "cannot be opened: ports below 1024 need a right".to_owned(),
-            "give the systemd unit AmbientCapabilities=CAP_NET_BIND_SERVICE".to_owned(),
-        ),
-        _ => (format!("cannot be opened: {error}"), "listen at another address".to_owned()),
-    }
+    let open_by = runs.then_some("this node as it seems");
+    Doors { open_by, ..DOORS }.tell(checkup, key, address, Listener::bind(address).map(drop));
 }

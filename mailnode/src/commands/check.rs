@@ -17,9 +17,5 @@ pub(super) async fn check(file: &Path, json: bool) -> Result<(), CommandError> {
     } else {
         print!("{}", checkup.text());
     }
-    match checkup.faults() {
-        0 => Ok(()),
-        1 => Err(CommandError::Failed("1 thing is wrong".to_owned())),
-        many => Err(CommandError::Failed(format!("{many} things are wrong"))),
-    }
+    checkup.verdict().map_or(Ok(()), |verdict| Err(CommandError::Failed(verdict)))
 }
