@@ -8,17 +8,13 @@ use std::time::{Duration, Instant};
 use crate::accounting::{Meter, anonymous_bytes};
 use crate::load::conversation::Conversation;
 use crate::load::idle;
-use crate::machine;
-use crate::peers::balancer::{self, Header};
-use crate::peers::haproxy::{self, Besides, Bulk};
-use crate::peers::{Nodes, Peer};
+use crate::peers::Nodes;
 use crate::process::{Failure, Step, Workplace};
 use crate::report::{Ratio, Report};
 
+use super::pair::{HAPROXY, OURS, start};
 use super::{Finished, Options, Quiet, Troubles, turns};
 
-const OURS: &str = "ours";
-const HAPROXY: &str = "haproxy";
 /// Two descriptors each are what 20,000 open files allow.
 const HELD: usize = 9_000;
 
@@ -69,27 +65,6 @@ pub(crate) async fn run(options: &Options) -> Step<Finished> {
     quiet.note(&mut report);
     report.note("each connection was asked in the end whether it is still there, and answered");
     Ok(Finished { report, troubles: troubles.0 })
-}
-
-async fn start(
-    name: &'static str,
-    round: usize,
-    place: &Workplace,
-    nodes: &Nodes,
-    report: &mut Report,
-) -> Step<Peer> {
-    let dir = place.room(&format!("{name}-{round}"))?;
-    if name == OURS {
-        if round == 0 {
-            report.setting(OURS, balancer::SETTINGS);
-        }
-        return balancer::start(&dir, &nodes.addresses, Header::None, "warn").await;
-    }
-    if round == 0 {
-        let version = machine::haproxy_version();
-        report.setting(HAPROXY, format!("{version},{}", haproxy::SETTINGS));
-    }
-    haproxy::start(&dir, &nodes.addresses, Bulk::Copy, Besides::Nothing).await
 }
 
 /// How many do not answer any more.

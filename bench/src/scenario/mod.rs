@@ -9,6 +9,7 @@
 pub(crate) mod delivery;
 pub(crate) mod failover;
 pub(crate) mod held;
+mod pair;
 pub(crate) mod proxy;
 pub(crate) mod slow;
 pub(crate) mod system_calls;

@@ -9,17 +9,13 @@ use std::time::Duration;
 
 use crate::accounting::{Meter, anonymous_bytes};
 use crate::load::both;
-use crate::machine;
-use crate::peers::balancer::{self, Header};
-use crate::peers::haproxy::{self, Besides, Bulk};
 use crate::peers::{Nodes, Peer};
 use crate::process::{Failure, Step, Workplace};
 use crate::report::{Ratio, Report};
 
+use super::pair::{HAPROXY, OURS, start};
 use super::{Finished, Options, Quiet, SETTLE, turns};
 
-const OURS: &str = "ours";
-const HAPROXY: &str = "haproxy";
 const MIB: u64 = 1 << 20;
 /// From one look at the memory to the next.
 const LOOK: Duration = Duration::from_millis(100);
@@ -60,27 +56,6 @@ pub(crate) async fn run(options: &Options) -> Step<Finished> {
     }
     quiet.note(&mut report);
     Ok(Finished { report, troubles: Vec::new() })
-}
-
-async fn start(
-    name: &'static str,
-    round: usize,
-    place: &Workplace,
-    nodes: &Nodes,
-    report: &mut Report,
-) -> Step<Peer> {
-    let dir = place.room(&format!("{name}-{round}"))?;
-    if name == OURS {
-        if round == 0 {
-            report.setting(OURS, balancer::SETTINGS);
-        }
-        return balancer::start(&dir, &nodes.addresses, Header::None, "warn").await;
-    }
-    if round == 0 {
-        let version = machine::haproxy_version();
-        report.setting(HAPROXY, format!("{version},{}", haproxy::SETTINGS));
-    }
-    haproxy::start(&dir, &nodes.addresses, Bulk::Copy, Besides::Nothing).await
 }
 
 /// One run, and the foreign share.
